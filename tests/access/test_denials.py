@@ -78,7 +78,7 @@ async def test_a_field_that_the_purpose_does_not_need_is_refused(node):
 
 
 async def test_a_special_category_without_a_condition_is_refused(sqlite_node, clock):
-    """Such policies do not load, so this net under them is tried without them."""
+    """Such policies do not load, so this second check is tested without loading them."""
     catalogue = sqlite_node.services.policies.active("default").policy_set.catalogue
     shown = FieldView(catalogue.field("health_notes"), "clear")
     purpose = SimpleNamespace(
@@ -240,7 +240,7 @@ async def test_an_expired_profile_value_is_refused(node, clock):
 
 
 async def _expire(node, subject, field, moment):
-    """Give one field an end, as the retention to come will."""
+    """Give one field an expiry."""
     ((body,),) = await node.sql("SELECT body FROM record WHERE id = :id", id=UUID(subject))
     fields = unpack(bytes(body))
     fields[field] = structs.replace(fields[field], expires_at=to_microseconds(moment))

@@ -1,4 +1,4 @@
-"""Every call that reaches an operation leaves exactly one entry on the audit log, however it ends."""
+"""Every call that reaches an operation leaves exactly one audit entry, whatever its outcome."""
 
 from __future__ import annotations
 
@@ -400,7 +400,7 @@ async def _said(node, subject, path, **body):
 
 
 async def with_review(node, subject):
-    """Open a review of the person's name; returns its id."""
+    """Open a review of the subject's name; returns its id."""
     place = (UUID(subject), "profile", UUID(subject))
     async with node.services.data.transaction() as connection:
         ended = NewReview(place, "name", "review", node.services.clock.now().date())
@@ -409,7 +409,7 @@ async def with_review(node, subject):
 
 
 async def _names(node, wanted):
-    """Make the people, and what a call needs to be there before: fresh, so that no call stands in another's way."""
+    """Make fresh subjects and the preconditions of a call, so that calls do not affect each other."""
     await node.sql("DELETE FROM external_ref")
     await node.sql("DELETE FROM blind_index")
     subject = await node.create(dict(ADA), external_ids={"shop": "4711"})
@@ -513,7 +513,7 @@ async def test_every_route_of_the_api_is_in_the_table(sqlite_node):
             assert (method.upper(), named) in known, (method, path)
 
 
-async def test_the_replay_of_a_call_is_not_a_second_call(node):
+async def test_a_replayed_call_leaves_no_second_entry(node):
     body = {"profile": {"name": "Ada"}, "purpose": "order-fulfilment"}
     await node.post("sales", ONE, body, headers={"Idempotency-Key": "k"})
     async with node.new_entries() as made:
@@ -522,7 +522,7 @@ async def test_the_replay_of_a_call_is_not_a_second_call(node):
 
 
 async def test_invalid_http_requests_have_no_audit_entry(node):
-    """A body without its form names no field and no person: the log of requests has it, the audit log does not."""
+    """A malformed body names no field and no subject: it is in the request log, but not in the audit log."""
     async with node.new_entries() as made:
         for body in (b"{", b'{"fields": 1}', b"[]", b"\xff"):
             for path in (READ, ONE, SEARCH):
@@ -533,7 +533,7 @@ async def test_invalid_http_requests_have_no_audit_entry(node):
 
 
 @pytest.mark.parametrize("tenant", ["default", "acme"])
-async def test_an_entry_is_the_callers_tenants(node, tenant):
+async def test_an_entry_belongs_to_the_tenant_of_the_caller(node, tenant):
     subject = await node.create(tenant=tenant)
     async with node.new_entries() as made:
         await node.read("support", subject, ["name"], "customer-support", tenant=tenant)

@@ -7,7 +7,7 @@ from vault.storage.database import Database
 
 
 class CountingDatabase(Database):
-    """A database that counts the appends that reach it."""
+    """A database that counts its appends."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)

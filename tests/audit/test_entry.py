@@ -1,4 +1,4 @@
-"""What may stand on the audit log: an allow-list of keys and forms, checked on the very bytes that are stored."""
+"""The allow-list of keys and forms of audit entries, checked on the stored bytes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ FULL = entry(
 
 
 def test_the_bytes_are_canonical_json():
-    """Sorted keys, no white space, nothing that stands for itself by being left out: read by another hand."""
+    """Sorted keys, no white space and no implied values, so that another implementation can read them."""
     body = encode(FULL)
     told = json.loads(body)
     assert body == json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -120,7 +120,7 @@ def test_an_entry_reads_back_as_it_was_written():
         ("2021", "07506a85fd9dd2f120eb694f86011e5bb4662e5c415a62917033d4a9624487e7"),
     ],
 )
-def test_leaves_are_hashed_as_the_rfc_says(leaf, digest):
+def test_leaves_are_hashed_as_in_the_rfc(leaf, digest):
     assert leaf_hash(bytes.fromhex(leaf)).hex() == digest
 
 
@@ -137,7 +137,7 @@ def test_leaves_are_hashed_as_the_rfc_says(leaf, digest):
 @example(text="2026-13-45T12:00:00.000000Z")
 @example(text="Ada Lovelace, 12 St James's Square")
 @example(text="\ud800")
-def test_a_text_has_the_form_of_its_field_or_is_refused(field, text):
+def test_a_text_not_in_the_form_of_its_field_is_refused(field, text):
     made = with_text(field, text)
     if re.fullmatch(FORMS[field], text) and (field != "at" or is_date(text)):
         assert json.dumps(text).encode() in encode(made)
@@ -155,7 +155,7 @@ def is_date(text):
 
 
 def test_every_rule_of_the_shipped_policies_can_be_named():
-    """A rule that the log refused would turn each denial by it into a failure."""
+    """If the log refused a rule's name, each denial by that rule would fail."""
     rules = PolicySet.from_folder(shipped_policies()).rules.rules
     assert rules
     for rule in rules:
@@ -214,8 +214,8 @@ def test_a_value_of_a_wrong_type_is_refused(field, value):
         assert caught.value.__cause__ is None
 
 
-def test_what_is_stored_is_what_was_checked_and_of_its_type():
-    """A look-alike that JSON writes the same way becomes the real thing."""
+def test_stored_values_are_the_checked_values_of_the_declared_type():
+    """A value of a similar type with the same JSON is converted to the declared type."""
     read, _at, body = checked(entry(id=str(ID), subjects=[str(WHOM[0])], fields=["profile.email.clear"]))
     assert read == entry(subjects=WHOM[:1], fields=("profile.email.clear",))
     assert body == encode(read)

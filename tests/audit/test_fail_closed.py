@@ -1,4 +1,4 @@
-"""Whoever cannot be written down is not served: one code, within the deadline, whatever the trouble."""
+"""A call without an audit entry is refused with one code within the deadline, whatever failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vault.ids import random_id
 
 DEADLINE = 0.6
 SLACK = 0.5
-"""Seconds that a loaded machine may be late."""
+"""Tolerance in seconds for a loaded machine."""
 
 
 def made(ledger):
@@ -23,7 +23,7 @@ def made(ledger):
 
 
 async def refusals(ledger, count):
-    """Append several entries at once; all must be refused, in time, and the event loop must stay awake."""
+    """Append several entries at once; all must be refused in time without blocking the event loop."""
     started = time.monotonic()
     async with Ticking() as ticking:
         answers = await asyncio.gather(*(ledger.append(made(ledger)) for _ in range(count)), return_exceptions=True)
@@ -35,7 +35,7 @@ async def refusals(ledger, count):
 
 
 @pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
-async def test_without_a_durable_entry_append_fails(database, clock, data_url, name):
+async def test_an_append_without_a_durable_entry_fails(database, clock, data_url, name):
     ledger = AuditLog(database, clock, deadline=DEADLINE)  # shorter than the database's own five seconds
     first = made(ledger)
     await ledger.append(first)
@@ -63,7 +63,7 @@ async def test_an_append_during_a_hanging_commit_waits_no_longer_than_the_deadli
 
 
 async def test_an_append_that_timed_out_is_not_written_later(database, clock, data_url, dialect):
-    """In a long outage the refused would pile up, and all be written when it ends, though nobody was answered."""
+    """In a long outage refused entries would pile up and all be written at its end, although no call succeeded."""
     ledger = AuditLog(database, clock, deadline=DEADLINE)
     await ledger.append(made(ledger))
     async with trouble("locked", data_url, "audit_entry"):

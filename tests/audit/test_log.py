@@ -1,4 +1,4 @@
-"""Entries are durable before anybody is answered, shared commits and all; and they are found again."""
+"""Entries are durable before append returns, share commits, and can be found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def made(ledger, *, tenant="default", action="read", decision="allowed", **facts
 
 
 async def rows(url):
-    """Read the log over a connection of its own: what is there is committed."""
+    """Read the committed entries over a separate connection."""
     database = Database(url)
     try:
         async with database.reading() as connection:
@@ -48,7 +48,7 @@ async def test_an_entry_is_durable_when_append_returns(ledger, data_url, clock):
     assert row.leaf == hashlib.sha256(b"\x00" + row.body).digest()
 
 
-async def test_the_columns_say_the_same_as_the_bytes(ledger, data_url):
+async def test_the_columns_match_the_stored_bytes(ledger, data_url):
     await ledger.append(made(ledger, action="sign-in", decision="failed", code="not-authenticated"))
     (row,) = await rows(data_url)
     told = json.loads(row.body)
@@ -144,7 +144,7 @@ async def test_a_cancelled_caller_does_not_affect_others(ledger, data_url):
     assert {entries[0].id, entries[2].id} <= {row.id for row in await rows(data_url)}
 
 
-async def test_an_id_that_is_there_already_is_refused_as_not_written(ledger, data_url):
+async def test_a_duplicate_id_is_refused_as_not_written(ledger, data_url):
     entry = made(ledger)
     await ledger.append(entry)
     with pytest.raises(Unavailable) as caught:
@@ -169,7 +169,7 @@ async def test_an_entry_in_a_transaction_is_committed_with_the_change_or_not_at_
     assert (await ledger.entries("default", subject=kept.subjects[0])).entries == [kept]
 
 
-async def test_pages_go_from_the_newest_to_the_oldest_without_gap_or_repeat(ledger, clock):
+async def test_pages_are_newest_first_without_gaps_or_repeats(ledger, clock):
     entries = []
     for _ in range(23):
         clock.advance(seconds=1)

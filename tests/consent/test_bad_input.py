@@ -159,7 +159,7 @@ async def test_a_withdrawal_without_a_consent_is_recorded(node):
     assert len(await events(node)) == 2
 
 
-async def test_denied_callers_and_unknown_subjects(node):
+async def test_denied_callers_and_unknown_subjects_are_refused(node):
     subject = await node.create()
     for role in ("marketing", "finance", "analytics", "operator", "stranger"):
         problem(await send(node, subject, role=role), 403, "not-granted")

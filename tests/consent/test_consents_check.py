@@ -85,14 +85,14 @@ async def test_a_denied_check_is_recorded_in_the_audit_log(sqlite_node):
     assert (last.action, last.decision, str(last.id)) == ("check-consents", "denied", body["audit"])
 
 
-async def test_it_counts_against_the_rate_of_reads(place, clock):
+async def test_a_check_counts_against_the_rate_limit_of_reads(place, clock):
     async with place.node(clock, reads_per_minute=10) as node:
         people = [uuid4() for _ in range(6)]
         assert (await check(node, people)).status_code == 200
         problem(await check(node, people), 429, "rate-limited")
 
 
-async def test_a_thousand_people_are_one_query_and_one_entry(node, monkeypatch):
+async def test_a_check_of_a_thousand_subjects_is_one_query_and_one_entry(node, monkeypatch):
     people = [UUID(await node.create({"name": "P"})) for _ in range(3)] + [uuid4() for _ in range(997)]
     asked = []
     fetch = node.services.data.fetch

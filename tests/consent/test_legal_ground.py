@@ -1,4 +1,4 @@
-"""Step 7: whether the legal ground of a purpose holds for one person, now."""
+"""Step 7: whether the legal ground of a purpose holds for one subject now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person's consents decide every read, list, search and write about that person, and about no one else."""
+"""A subject's consents decide every read, list, search and write about that subject only."""
 
 from __future__ import annotations
 

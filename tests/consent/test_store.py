@@ -70,7 +70,7 @@ async def test_unknown_and_erased_subjects_are_refused(node):
             await append(node, subject, event(node, subject, "given"))
 
 
-async def test_an_event_is_found_only_under_its_subject(node):
+async def test_an_event_is_found_only_for_its_subject(node):
     ada, charles = await node.create(), await node.create()
     given = event(node, ada, "given")
     await append(node, ada, given)

@@ -60,8 +60,8 @@ async def test_concurrent_events_are_ordered(nodes):
     assert await consistent(nodes[0])
 
 
-async def test_a_consent_concurrent_with_a_childs_birth_date_is_refused(nodes):
-    """Whichever comes first, a consent without a guardian does not survive the birth date of a child."""
+async def test_a_consent_concurrent_with_a_childs_birth_date_does_not_remain(nodes):
+    """In either order, a consent without a guardian does not survive the birth date of a child."""
     one, two = nodes
     for number in range(4):
         subject = await one.create({"name": f"Child {number}"})
@@ -103,7 +103,7 @@ async def test_a_corrected_birth_date_of_an_adult_changes_nothing(node):
     assert await kinds(node, subject) == (["given"], "given")
 
 
-async def test_consent_toml_expires_an_old_consent(node, clock):
+async def test_the_settings_in_consent_toml_expire_an_old_consent(node, clock):
     folder = node.vault.settings.policies
     text = (folder / "consent.toml").read_text()
     (folder / "consent.toml").write_text(text.replace("# valid_months = 60", "valid_months = 2"))

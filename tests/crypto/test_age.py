@@ -75,7 +75,7 @@ def test_the_published_header_opens():
         b"",
     ],
 )
-def test_a_header_that_is_written_otherwise_is_refused(changed):
+def test_a_noncanonical_header_is_refused(changed):
     with pytest.raises(NotAge):
         opened(changed + VECTOR_NONCE + bytes(16), "password")
 
@@ -86,7 +86,7 @@ async def test_another_passphrase_opens_nothing():
         opened(file, PASSPHRASE + " ")
 
 
-async def test_cut_off_moved_or_changed_pieces_are_refused():
+async def test_truncated_moved_or_changed_chunks_are_refused():
     file = await encrypted(os.urandom(3 * age.PIECE))
     start = age._HEADER_SIZE + 16
     piece = age.PIECE + age.TAG
@@ -110,7 +110,7 @@ async def test_cut_off_moved_or_changed_pieces_are_refused():
     assert not taken
 
 
-async def test_an_empty_last_piece_is_refused_unless_the_file_is_empty():
+async def test_an_empty_last_chunk_is_refused_unless_the_file_is_empty():
     cipher = age._payload_cipher(VECTOR_FILE_KEY, VECTOR_NONCE)
     whole = cipher.encrypt(primitive._nonce(0, last=False), bytes(age.PIECE), None)
     empty = cipher.encrypt(primitive._nonce(1, last=True), b"", None)
@@ -134,7 +134,7 @@ def test_the_work_factor_is_that_of_age():
 
 
 def _typed(command, passphrase, times):
-    """Run a command that asks a terminal for the passphrase, and for nothing else."""
+    """Run a command that reads the passphrase from a terminal."""
     main, side = pty.openpty()
     run = subprocess.Popen(command, stdin=side, stdout=side, stderr=side, preexec_fn=_own_terminal(side))  # noqa: PLW1509
     os.close(side)
@@ -161,7 +161,7 @@ def _own_terminal(side):
 
 
 @installed
-async def test_the_tool_opens_what_was_made_here(tmp_path):
+async def test_the_age_tool_opens_files_encrypted_here(tmp_path):
     data = os.urandom(2 * age.PIECE + 5)
     (tmp_path / "made.age").write_bytes(await encrypted(data))
     command = ["age", "-d", "-o", str(tmp_path / "out"), str(tmp_path / "made.age")]
@@ -170,7 +170,7 @@ async def test_the_tool_opens_what_was_made_here(tmp_path):
 
 
 @installed
-def test_what_the_tool_made_opens_here(tmp_path):
+def test_files_of_the_age_tool_open_here(tmp_path):
     (tmp_path / "in").write_bytes(b"from the tool")
     command = ["age", "-p", "-o", str(tmp_path / "made.age"), str(tmp_path / "in")]
     assert _typed(command, PASSPHRASE, 2) == 0

@@ -51,7 +51,7 @@ def test_deriving_is_hkdf_of_rfc_5869(secret, salt, info, length, key):
     assert derived.hex() == key
 
 
-def test_the_vectors_above_are_those_that_others_use():
+def test_the_vectors_include_the_published_ones():
     with cryptography_vectors.open_vector_file("KDF/rfc-5869-HKDF-SHA256.txt", "r") as file:
         published = file.read()
     for *_parts, key in RFC_5869:
@@ -59,7 +59,7 @@ def test_the_vectors_above_are_those_that_others_use():
 
 
 @given(st.binary(min_size=1, max_size=64), st.binary(max_size=64), st.integers(1, 100))
-def test_a_second_hkdf_agrees(secret, info, length):
+def test_a_second_hkdf_implementation_agrees(secret, info, length):
     assert derive(secret, info, length=length) == second_decoder.hkdf(secret, info, length)
 
 

@@ -50,7 +50,7 @@ def test_the_sealed_vectors_open(vector):
 
 
 @each_vector("values")
-def test_sealing_it_again_with_the_same_randomness_gives_the_same_bytes(vector, monkeypatch):
+def test_sealing_with_the_same_randomness_gives_the_same_bytes(vector, monkeypatch):
     keys = keys_of(vector)
     fixed_random(monkeypatch, bytes.fromhex(vector["nonce"]))
     sealed = keys.seal(vector["field"], vector["plaintext"].encode(), where(vector))
@@ -58,7 +58,7 @@ def test_sealing_it_again_with_the_same_randomness_gives_the_same_bytes(vector, 
 
 
 @each_vector("values")
-def test_the_second_decoder_opens_them_too(vector):
+def test_the_second_decoder_opens_the_vectors(vector):
     key, sealed = bytes.fromhex(vector["data_key"]), bytes.fromhex(vector["sealed"])
     opened = second_decoder.open_value(key, vector["data_key_version"], vector, sealed)
     assert opened == vector["plaintext"].encode()
@@ -71,7 +71,7 @@ def test_the_wrapped_vectors_unwrap(vector):
 
 
 @each_vector("wrapped")
-def test_wrapping_it_again_with_the_same_randomness_gives_the_same_bytes(vector, monkeypatch):
+def test_wrapping_with_the_same_randomness_gives_the_same_bytes(vector, monkeypatch):
     key = WrappingKey(bytes.fromhex(vector["wrapping_key"]), vector["wrapping_key_version"])
     fixed_random(monkeypatch, bytes.fromhex(vector["nonce"]))
     assert key.wrap(bytes.fromhex(vector["key"]), context(vector)).hex() == vector["wrapped"]

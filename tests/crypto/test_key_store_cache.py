@@ -83,7 +83,7 @@ def test_a_load_is_not_cached_after_an_eviction(cache):
     assert cache.get("a") is None
 
 
-def test_evicting_and_clearing(cache):
+def test_evicted_and_cleared_entries_are_not_returned(cache):
     cache.keep({"a": 1, "b": 2}, cache.mark())
     cache.evict("a")
     cache.evict("never there")

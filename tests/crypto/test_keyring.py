@@ -30,7 +30,7 @@ class Time:
 
 
 class CountingDatabase(Database):
-    """The real database, which counts its hot queries and can be made to wait before it answers one."""
+    """The real database, which counts its hot queries and can delay an answer."""
 
     def __init__(self, url):
         super().__init__(url)
@@ -120,7 +120,7 @@ async def test_keys_of_people_who_have_none_are_left_out(keyring):
     assert keyring.cached("default", nowhere) is None
 
 
-async def test_one_tenants_keys_are_not_anothers(keyring, open_keyring):
+async def test_tenants_have_separate_keys(keyring, open_keyring):
     subject = new_id()
     mine = (await keyring.new_subject_keys("default", [subject]))[subject]
     assert keyring.cached("other", subject) is None
@@ -292,7 +292,7 @@ async def test_evicting_and_clearing_drop_from_memory_only(keyring, database):
     assert len(await keyring.subject_keys("default", [one, two])) == 2
 
 
-async def test_the_counts_for_the_metrics(keyring, open_keyring):
+async def test_metrics_count_the_cached_keys(keyring, open_keyring):
     subject = new_id()
     await keyring.new_subject_keys("default", [subject])
     fresh = open_keyring()
@@ -378,7 +378,7 @@ async def test_tenants_are_listed_and_made_once(keyring):
     assert await keyring.tenants() == ["default", "other"]
 
 
-async def test_of_two_nodes_that_make_a_tenant_at_the_same_moment_one_wins(open_keyring):
+async def test_a_tenant_created_concurrently_by_two_nodes_is_created_once(open_keyring):
     one, two = open_keyring(), open_keyring()
     answers = await asyncio.gather(one.create_tenant("new"), two.create_tenant("new"), return_exceptions=True)
     assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "NoneType"]
@@ -507,7 +507,7 @@ def _drop():
 
 
 class SlowProvider:
-    """A provider on a network: it answers only once the event loop has done something else in the meantime."""
+    """A provider on a network: it answers only after the event loop has run other work."""
 
     reference = "slow-1"
 

@@ -44,7 +44,7 @@ def test_all_nist_vectors_are_present():
     assert {len(vector["AAD"]) for vector in SEALED} == {0, 16, 20, 48, 90}
 
 
-def test_opening():
+def test_nist_vectors_open():
     for vector in OPENED:
         sealed = HEAD + vector["IV"] + vector["CT"] + vector["Tag"]
         cipher = AESGCM(vector["Key"])
@@ -55,7 +55,7 @@ def test_opening():
             assert decrypt(cipher, sealed, vector["AAD"]) == vector["PT"]
 
 
-def test_sealing(monkeypatch):
+def test_nist_vectors_seal(monkeypatch):
     for vector in SEALED:
         fixed_random(monkeypatch, vector["IV"])
         sealed = encrypt(AESGCM(vector["Key"]), HEAD, vector["PT"], vector["AAD"])

@@ -37,7 +37,7 @@ def test_a_new_file_is_for_its_owner_only_and_holds_one_line(path):
     assert re.fullmatch(rb"cdv-root-1 [A-Za-z0-9+/]{43}=\n", path.read_bytes())
 
 
-def test_a_generous_umask_changes_nothing(path):
+def test_the_umask_does_not_widen_the_file_mode(path):
     before = os.umask(0)
     try:
         FileRootKey.create(path)

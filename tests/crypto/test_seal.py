@@ -19,7 +19,7 @@ HERE = ("default", UUID(int=1), "profile", UUID(int=2), "email")
 
 
 @given(places, plaintexts, versions)
-def test_what_is_sealed_opens_to_the_same_bytes(where, plaintext, version):
+def test_a_sealed_value_opens_to_the_same_bytes(where, plaintext, version):
     keys = subject_keys(version=version)
     assert open_at(keys, where, seal_at(keys, where, plaintext)) == plaintext
 
@@ -88,7 +88,7 @@ def test_framing_is_unambiguous(some, others):
 
 
 @given(st.binary(max_size=40), st.integers(0, 40), st.integers(0, 40))
-def test_the_same_bytes_split_elsewhere_are_framed_differently(whole, one, two):
+def test_equal_bytes_with_another_split_are_framed_differently(whole, one, two):
     left, right = frame(whole[:one], whole[one:]), frame(whole[:two], whole[two:])
     assert (left == right) == (min(one, len(whole)) == min(two, len(whole)))
 
@@ -214,7 +214,7 @@ FIELDS = ("email", "name")
 
 
 def sealed_profiles(tenant="default", collection="profile"):
-    """Of each of the people: id, keys, and two values."""
+    """Id, keys and two values of each subject."""
     return [
         (own, keys, [keys.seal(field, b"%d" % own.int, record_aad(tenant, own, collection, own)) for field in FIELDS])
         for keys, own in PEOPLE

@@ -52,12 +52,12 @@ def secret(request, tmp_path, monkeypatch, clock):
     return made[request.param]()
 
 
-def test_it_shows_its_type_only(secret):
+def test_repr_shows_only_the_type(secret):
     for shown in (repr(secret), str(secret), f"{secret}", f"{secret!r}", repr([secret]), f"{secret}"):
         assert shown.strip("[]") == f"<{type(secret).__name__}>"
 
 
-def test_it_cannot_be_pickled_or_copied(secret):
+def test_secrets_cannot_be_pickled_or_copied(secret):
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError):
             pickle.dumps(secret, protocol)
@@ -66,7 +66,7 @@ def test_it_cannot_be_pickled_or_copied(secret):
             copying(secret)
 
 
-def test_it_has_no_dict_that_a_debugger_or_a_logger_would_print(secret):
+def test_secrets_have_no_instance_dict(secret):
     assert isinstance(secret, Secret)
     assert not hasattr(secret, "__dict__")
 

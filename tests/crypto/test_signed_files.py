@@ -41,7 +41,7 @@ def test_a_signature_is_valid_for_any_layout_of_the_file(document):
 @settings(max_examples=400)
 @given(document=documents, place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_a_change_of_any_byte_is_detected(document, place, byte):
-    """The file is written without white space, so that each byte says something but the case of a hex digit."""
+    """The file has no white space, so every byte is significant except the case of a hex digit."""
     data = bytearray(json.dumps(signed(document), ensure_ascii=False, separators=(",", ":")).encode())
     position = int(place * len(data))
     before, data[position] = data[position], byte
@@ -93,7 +93,7 @@ def test_the_message_is_what_the_format_page_says():
     assert file["signature"]["value"] == to_text(KEY.sign(b"cdv-test-v1\x00" + head.encode()))
 
 
-def test_only_one_spelling_of_a_signature_is_valid():
+def test_only_one_encoding_of_a_signature_is_valid():
     file = signed({})
     value = file["signature"]["value"]
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -153,7 +153,7 @@ def broken(change):
     ],
     ids=range(15),
 )
-def test_a_file_of_another_form_is_refused(change):
+def test_a_malformed_file_is_refused(change):
     with pytest.raises(BadDocument) as caught:
         sound(broken(change))
     assert caught.value.code == "not-signed"

@@ -64,22 +64,22 @@ def test_signatures_are_not_malleable():
 
 
 @pytest.mark.parametrize(("public", "signature"), [(b"", bytes(64)), (bytes(31), bytes(64)), (bytes(32), b"")])
-def test_bytes_of_another_length_are_no_key_and_no_signature(public, signature):
+def test_bytes_of_another_length_are_not_a_key_or_a_signature(public, signature):
     assert not verify_signature(public, b"", signature)
 
 
-def test_bytes_that_are_no_point_are_no_key():
+def test_bytes_that_are_not_a_curve_point_are_refused_as_a_key():
     assert not verify_signature(b"\x02" + bytes(31), b"", bytes(64))
 
 
 @given(st.binary(max_size=70))
-def test_bytes_have_one_spelling(data):
+def test_bytes_have_one_encoding(data):
     text = to_text(data)
     assert to_bytes(text) == data
     assert "=" not in text
 
 
 @pytest.mark.parametrize("text", ["QR", "QQ==", "Q Q", "+/8", "Q", "é", "QQ\n"])
-def test_any_other_spelling_is_refused(text):
+def test_any_other_encoding_is_refused(text):
     with pytest.raises(ValueError):
         to_bytes(text)

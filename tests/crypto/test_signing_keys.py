@@ -80,7 +80,7 @@ async def test_a_node_follows_a_rotation_when_its_opened_keys_are_old(keyring, o
     assert (await other.signing_key("default")).key_id == after.key_id
 
 
-async def test_a_key_put_in_another_tenants_place_does_not_open(keyring, open_keyring, database):
+async def test_a_signing_key_moved_to_another_tenant_does_not_open(keyring, open_keyring, database):
     async with database.reading() as connection:
         theirs = (await connection.execute(select(ITS.wrapped).where(SIGNING, ITS.tenant_id == "other"))).scalar_one()
     await change(database, update(TENANT_SECRET).where(SIGNING, ITS.tenant_id == "default").values(wrapped=theirs))

@@ -1,4 +1,4 @@
-"""People who are erased, and the requests by which they are."""
+"""Subjects to erase, and their erasure requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LATELY = "2026-02-01T12:00:00Z"
 
 
 async def somebody(node, *, profile=None, external_ids=None, bought=(), complained=()) -> str:
-    """Make a customer with purchases and complaints of those moments."""
+    """Make a subject with purchases and complaints at the given moments."""
     subject = await node.create(profile, external_ids=external_ids or {"shop": "4711"})
     for number, moment in enumerate(bought):
         await buy(node, subject, moment, order=f"order-{number}")
@@ -42,7 +42,7 @@ async def buy(node, subject, moment=LATELY, order="order-1"):
 
 
 async def ask(node, subject, *, scope=None, details=None, state="in_progress", kind="erasure") -> UUID:
-    """Put a request into the vault as it is once it was approved and begun."""
+    """Insert a request as it is after its approval and start."""
     now = node.services.clock.now()
     due = Due(date(2026, 4, 7), "Art. 12(3) GDPR")
     whom = UUID(str(subject))
@@ -62,7 +62,7 @@ async def ask(node, subject, *, scope=None, details=None, state="in_progress", k
 
 
 async def run(services, request, *, until=None) -> None:
-    """Run the steps of an erasure, as a job does; ``until`` names the first one that is left out."""
+    """Run the steps of an erasure as a job does, up to but not including the step ``until``."""
     for name, step in ERASURE_STEPS:
         if name == until:
             return
@@ -71,14 +71,14 @@ async def run(services, request, *, until=None) -> None:
 
 
 async def erase(node, subject, **how) -> UUID:
-    """Erase somebody; returns the request."""
+    """Erase a subject; returns the request."""
     request = await ask(node, subject, **how)
     await run(node.services, request)
     return request
 
 
 async def certificate(node, request) -> dict:
-    """Return what the certificate of a request says."""
+    """Return the content of a request's certificate."""
     erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
     return msgspec.json.decode(erasure.certificate)["certificate"]
 

@@ -1,4 +1,4 @@
-"""Erasures at the command line: previewed, carried out, listed, certified, checked once more."""
+"""Erasures at the command line: previewed, executed, listed, certified and verified again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_erasure_from_preview_to_certificate(in_vault, subject, tmp_path):
     assert "no such person" in gone.stderr
 
 
-def test_a_certificate_that_was_changed_or_has_no_sense_is_not_good(in_vault, subject, tmp_path):
+def test_a_changed_or_malformed_certificate_is_invalid(in_vault, subject, tmp_path):
     request = in_vault.json("requests", "submit", "erasure", "--subject", subject)["id"]
     in_vault.ok("requests", "verify", request, "--evidence", "passport seen")
     in_vault.ok("requests", "approve", request, "--yes")

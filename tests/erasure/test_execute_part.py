@@ -1,4 +1,4 @@
-"""A part of what there is of somebody is erased, and the person goes on as before."""
+"""A partial erasure deletes the fields in scope, and the subject stays usable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def found_by(node, match):
     return [each["subject"] for each in answer.json()["results"]]
 
 
-async def test_fields_go_and_all_the_rest_stays_readable_and_findable(node):
+async def test_erased_fields_are_gone_and_other_fields_stay_readable_and_findable(node):
     subject = await somebody(node, bought=[LATELY])
     request = await erase(node, subject, scope=FIELDS)
     assert await state_of(node, subject) == "active"
@@ -80,7 +80,7 @@ async def test_a_second_erasure_of_a_part_destroys_the_key_of_the_first(node):
     assert shown.json()["fields"] == {"name": ADA["name"]}
 
 
-async def test_an_erasure_of_all_waits_for_one_of_a_part_and_then_takes_the_rest(node):
+async def test_a_full_erasure_waits_for_a_partial_erasure_and_erases_the_rest(node):
     subject = await somebody(node)
     part, whole = await ask(node, subject, scope=FIELDS), await ask(node, subject)
     await run(node.services, part, until="take-away")
@@ -96,7 +96,7 @@ async def test_an_erasure_of_all_waits_for_one_of_a_part_and_then_takes_the_rest
 
 
 async def test_a_writer_with_a_replaced_key_loses_nothing(place, clock):
-    """A node that has not heard of the erasure still has the old key opened: what it seals would open for nobody."""
+    """A node that does not know of the erasure yet has the old key cached: values sealed with it would not open."""
     async with place.node(clock) as here, place.node(clock) as there:
         subject = await somebody(here)
 
@@ -143,7 +143,7 @@ async def test_a_node_with_a_replaced_key_still_reads_lists_and_searches(place, 
 
 
 async def test_a_node_with_a_replaced_key_opens_resealed_data(place, clock):
-    """For the moment until it looks for erasures it has a key that opens nothing of this person's any more."""
+    """Until it polls for erasures, the node has a cached key that opens none of the subject's values."""
     async with place.node(clock) as node, place.node(clock) as other:
         subject = await somebody(node)
         said = {"purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "evidence": "form 12"}

@@ -1,4 +1,4 @@
-"""Somebody is erased as a whole: what is left, and what each door then says."""
+"""A full erasure: what remains, and how the API, lists and searches answer afterwards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.imports.files import PURCHASES, bring_in, write_csv
 from tests.vaults import ADA, problem
 
 
-async def test_of_somebody_of_whom_no_law_keeps_anything_nothing_is_left(node):
+async def test_a_subject_without_legal_obligations_is_erased_completely(node):
     subject = await somebody(node)
     before = await node.pseudonym(subject)
     request = await erase(node, subject)
@@ -24,7 +24,7 @@ async def test_of_somebody_of_whom_no_law_keeps_anything_nothing_is_left(node):
     assert told["check"]["found"] == 0
 
 
-async def test_what_a_law_keeps_stays_for_that_purpose_and_nobody_else(node):
+async def test_a_value_kept_by_law_is_readable_only_for_that_purpose(node):
     subject = await somebody(node, bought=[LATELY])
     await erase(node, subject)
     assert await state_of(node, subject) == "retained"
@@ -37,13 +37,13 @@ async def test_what_a_law_keeps_stays_for_that_purpose_and_nobody_else(node):
     assert own.json()["fields"] == {"name": ADA["name"]}
 
 
-async def test_what_is_older_than_the_law_asks_for_is_kept_for_nobody(node):
+async def test_a_value_past_its_legal_period_is_erased(node):
     subject = await somebody(node, bought=[LONG_AGO])
     await erase(node, subject)
     assert await state_of(node, subject) == "erased"
 
 
-async def test_what_is_kept_is_corrected_and_nothing_comes_to_it(node):
+async def test_a_kept_value_can_be_corrected_and_no_values_can_be_added(node):
     subject = await somebody(node, bought=[LATELY])
     await erase(node, subject)
     purpose = "subject-rights"
@@ -55,7 +55,7 @@ async def test_what_is_kept_is_corrected_and_nothing_comes_to_it(node):
     assert books.json()["fields"] == {"name": "Ada King"}
 
 
-async def test_by_no_id_of_another_system_is_found_what_is_kept(node, tmp_path):
+async def test_kept_data_is_not_found_by_external_id(node, tmp_path):
     subject = await somebody(node)
     file = write_csv(tmp_path / "purchases.csv", "customer,line,at,amount", "4711,line-1,2026-02-01,12.90")
     await bring_in(node, file, PURCHASES)

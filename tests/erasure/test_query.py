@@ -39,7 +39,7 @@ async def test_a_preview_has_a_verdict_for_every_field_and_changes_nothing(node)
     assert (await node.read("sales", subject, ["email"], "order-fulfilment")).status_code == 200
 
 
-async def test_a_preview_by_purpose_takes_what_nothing_else_needs(node):
+async def test_a_preview_by_purpose_lists_the_fields_that_no_other_purpose_needs(node):
     subject = await node.create_fully(email="ada@example.org", notes="likes tea", iban="DE89370400440532013000")
     shown = await preview(node, subject, purposes=["customer-support"])
     assert by_field(shown["erased"]).keys() == {"profile.notes"}
@@ -58,7 +58,7 @@ async def test_unknown_names_in_a_scope_are_reported_by_position(node):
     assert {each["at"] for each in told["errors"]} == {"/scope/fields/1", "/scope/purposes/0"}
 
 
-async def test_staff_keep_what_claims_are_open_about(node):
+async def test_staff_can_keep_fields_for_an_open_legal_claim(node):
     subject = await somebody(node, profile={**ADA})
     request = await ask(node, subject, state="in_review")
     body = {"names": ["phone"], "until": "2028-12-31", "reason": "claim 12 before the court of Cologne"}
@@ -73,7 +73,7 @@ async def test_staff_keep_what_claims_are_open_about(node):
     }  # fmt: skip
 
 
-async def test_grounds_without_a_reason_a_name_or_a_day_to_come_are_refused(node):
+async def test_grounds_without_a_reason_a_name_or_a_future_day_are_refused(node):
     subject = await somebody(node)
     request = await ask(node, subject, state="in_review")
     for body in (
@@ -86,7 +86,7 @@ async def test_grounds_without_a_reason_a_name_or_a_day_to_come_are_refused(node
         problem(await node.post("dpo", f"/v1/requests/{request}/grounds", body), 422, "invalid-grounds")
 
 
-async def test_what_claims_keep_survives_the_erasure_for_the_person_alone(node):
+async def test_fields_kept_for_a_claim_survive_the_erasure_of_that_subject_only(node):
     subject = await somebody(node)
     request = await ask(
         node, subject, details={"claims": [{"names": ["profile.phone"], "until": "2028-12-31", "reason": "claim 12"}]}
@@ -120,7 +120,7 @@ async def test_only_requests_for_erasure_have_a_certificate(node):
     problem(await node.call("dpo", "GET", f"/v1/requests/{request}/certificate"), 404, "request-not-found")
 
 
-async def test_erasures_are_listed_with_how_far_they_are(node):
+async def test_erasures_are_listed_with_their_progress(node):
     subject = await somebody(node)
     await erase(node, subject)
     listed = (await node.call("dpo", "GET", "/v1/erasures")).json()["erasures"]

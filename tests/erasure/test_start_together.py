@@ -1,4 +1,4 @@
-"""Several at once: two erasures of one person, and writers who come while somebody is erased."""
+"""Concurrency: two erasures of one subject, and writes during an erasure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_second_request_after_the_erasure_gets_the_same_certificate(node
     assert await certificate(node, first) == await certificate(node, second)
 
 
-async def test_the_same_job_twice_at_once_is_one(node):
+async def test_concurrent_runs_of_one_job_erase_once(node):
     subject = await somebody(node)
     request = await ask(node, subject)
     await asyncio.gather(*(run(node.services, request) for _ in range(3)))
@@ -93,7 +93,7 @@ async def test_reads_during_an_erasure_see_everything_or_nothing(node):
 
 
 async def test_an_abandoned_erasure_does_not_block_another_one(node):
-    """The first was handed back to staff before it took anything, and then rejected."""
+    """The first erasure was returned to staff before it deleted anything, and its request was then rejected."""
     subject = await somebody(node)
     first = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
     await run(node.services, first, until="take-away")
@@ -126,8 +126,8 @@ async def test_a_request_behind_an_unproven_erasure_is_refused(node):
         await begin_erasure(node.services, DEFAULT_TENANT, await ask(node, subject))
 
 
-async def test_a_request_that_comes_in_between_the_locks_keeps_its_words(postgres_place, clock, monkeypatch):
-    """It was written with the key that the erasure of a part is about to destroy."""
+async def test_a_request_submitted_between_the_locks_keeps_its_text(postgres_place, clock, monkeypatch):
+    """Its text was sealed with the key that the partial erasure is about to destroy."""
     async with postgres_place.node(clock) as node:
         subject = await somebody(node)
         request = await ask(node, subject, scope=Scope(fields=("profile.phone",)))

@@ -1,4 +1,4 @@
-"""What is kept from an erasure: by a law that truly applies, for as long as it does, and by nothing else."""
+"""An erasure keeps only the values that an applicable legal obligation needs, and only for its period."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def test_without_an_obligation_nothing_is_kept(policies):
     assert kept(policies, profile("name", "email", "iban", "billing_address", "external_ids")) == {}
 
 
-def test_purpose_of_own_rights_keeps_nothing(policies):
+def test_the_data_subject_rights_purpose_keeps_nothing(policies):
     assert kept(policies, profile("name", purpose="subject-rights", on="2026-03-01")) == {}
 
 
-def test_accounting_keeps_each_purchase_by_its_own_date_and_the_profile_fields_that_it_needs(policies):
+def test_accounting_keeps_each_purchase_by_its_own_date_and_the_profile_fields_it_needs(policies):
     found = kept(
         policies,
         profile("name", "email", "iban", "phone"),
@@ -111,7 +111,7 @@ def test_a_field_that_two_laws_need_is_kept_for_both(policies):
     }
 
 
-def test_a_field_that_was_collected_for_the_obligation_itself_is_kept_by_its_own_date(policies):
+def test_a_field_collected_for_the_obligation_is_kept_by_its_own_date(policies):
     found = kept(policies, profile("iban", "email", purpose="accounting", on="2025-01-10"))
     assert found == {"profile.iban": {("accounting", "2035-01-10")}}
 
@@ -140,7 +140,7 @@ def test_legal_claims_keep_named_fields_until_their_day(policies):
     }
 
 
-def test_field_out_of_scope_has_no_verdict_and_still_brings_the_obligation_about(policies):
+def test_a_field_out_of_scope_has_no_verdict_but_still_triggers_the_obligation(policies):
     items = profile("name", "email"), record("purchase", "2026-01-10", "amount")
     found = verdicts_on(policies, *items, scope=lambda whole: whole.startswith("profile."))
     assert found.keys() == {("profile", PROFILE)}

@@ -1,4 +1,4 @@
-"""Nothing of somebody erased is left: in no file, in no backup, beside no record, and in no node's memory."""
+"""Erased data remains in no file, backup, related table or node memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vault.subjects.store import SubjectQuery
 
 
 async def test_an_older_backup_does_not_open_with_the_present_key_store(sqlite_node):
-    """The main database is restored as it was before the erasure; the key store is the one of now."""
+    """The main database is restored from before the erasure; the key store is current."""
     node = sqlite_node
     living, subject = await node.create(), await somebody(node, bought=[LATELY])
     backup = node.place.folder.parent / "backup"
@@ -72,7 +72,7 @@ async def test_the_key_is_in_no_file_after_the_erasure(sqlite_node):
 
 
 async def test_a_deleted_key_in_the_files_delays_the_certificate(sqlite_node, monkeypatch):
-    """Without the cleaning of the files, the write-ahead log still has the key: the look has to see that."""
+    """If the files are not cleaned, the write-ahead log still contains the key, and the scan must detect it."""
     node = sqlite_node
     subject = await somebody(node)
     request = await ask(node, subject)
@@ -91,7 +91,7 @@ async def test_a_deleted_key_in_the_files_delays_the_certificate(sqlite_node, mo
     assert (await certificate(node, request))["check"]["found"] == 0
 
 
-async def test_a_row_that_leads_to_the_person_is_found(node):
+async def test_verification_finds_a_remaining_row_of_the_erased_subject(node):
     subject = await somebody(node)
     request = await ask(node, subject)
     await run(node.services, request, until="check")
@@ -106,7 +106,7 @@ async def test_a_row_that_leads_to_the_person_is_found(node):
     assert (await prove.scan(node.services, DEFAULT_TENANT, erasure)).wrong == 1
 
 
-async def test_other_nodes_drop_the_key_at_their_next_look(place, clock):
+async def test_other_nodes_drop_the_key_at_their_next_check(place, clock):
     async with place.node(clock) as here, place.node(clock) as there:
         watch = KeyEviction(there.services)
         subject = await somebody(here, bought=[LATELY])
@@ -121,7 +121,7 @@ async def test_other_nodes_drop_the_key_at_their_next_look(place, clock):
         assert books.json()["fields"] == {"name": ADA["name"]}
 
 
-async def test_an_erasure_that_does_not_decode_hides_no_other(place, clock):
+async def test_an_unreadable_erasure_entry_does_not_hide_others(place, clock):
     async with place.node(clock) as here, place.node(clock) as there:
         watch = KeyEviction(there.services)
         damaged = await somebody(here, bought=[LATELY])
@@ -159,7 +159,7 @@ async def test_related_data_is_erased(node):
 
 
 def _beside(person, request, now):
-    """Make a row for each thing that may lie beside a person's records."""
+    """Insert a row of each kind of related data."""
     package, raw = new_id(), b"\x00" * 32
     times = {"created_at": now, "expires_at": now}
     yield PACKAGE, {
@@ -202,7 +202,7 @@ async def test_apps_that_read_erased_data_get_a_notice(node):
     assert (await certificate(node, request))["recipients_told"] == 1
 
 
-async def test_a_restriction_continues_for_what_is_kept(node):
+async def test_a_restriction_continues_for_kept_data(node):
     subject = await somebody(node, bought=[LATELY])
     await node.post("dpo", f"/v1/subjects/{subject}/restriction", {"ground": "accuracy"})
     await erase(node, subject)
@@ -211,7 +211,7 @@ async def test_a_restriction_continues_for_what_is_kept(node):
     assert own.json()["fields"] == {"name": ADA["name"]}
 
 
-async def test_what_is_kept_ends_by_itself_on_the_day_until_which_it_is_kept(place, clock):
+async def test_kept_data_expires_on_its_last_day(place, clock):
     async with place.node(clock) as node:
         subject = await somebody(node, bought=["2016-03-10T12:00:00Z"])
         await erase(node, subject)

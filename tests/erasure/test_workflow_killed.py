@@ -1,4 +1,4 @@
-"""The process that erases somebody is killed wherever it may be, and another one ends the work as if nothing had been."""
+"""An erasure whose process is killed at any point is completed by another process."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ INSIDE = (
     "vault.erasure.verify:scan",
 )
 HERE = "data.commit", "data.committed", "keys.commit", "keys.committed"
-"""Points around every commit: between two of them a process that dies leaves nothing behind."""
+"""Points around every commit: a process killed between two of them leaves no trace."""
 
 
 async def prepare(node, number, **how):
-    """Make somebody with a purchase that a law keeps, and a request to erase them."""
+    """Make a subject with a purchase kept by law, and a request to erase it."""
     subject = await somebody(
         node, profile={**ADA, "email": f"ada{number}@example.org"}, external_ids={"shop": str(number)}, bought=[LATELY]
     )
@@ -35,7 +35,7 @@ def job(node, request):
 
 
 async def check_between(node, subject, living):
-    """Check what holds wherever the process has died: nobody is half erased, and nobody else is touched."""
+    """Check that no subject is half erased and that other subjects are unchanged, wherever the process was killed."""
     assert await name_of(node, living) == ADA["name"]
     shown = await node.read("sales", subject, ["name", "phone", "purchase.order"], "order-fulfilment")
     if await state_of(node, subject) == "active":
@@ -45,7 +45,7 @@ async def check_between(node, subject, living):
 
 
 async def check_ended(node, subject, request, living):
-    """Check what holds at the end, whatever happened on the way."""
+    """Check the state after the completed erasure."""
     assert await state_of(node, subject) == "retained"
     assert len(await keys_of(node, subject)) == 1
     assert (await node.read("sales", subject, ["name"], "order-fulfilment")).status_code == 404
@@ -84,13 +84,13 @@ async def test_an_erasure_killed_at_any_point_is_completed_by_the_next_run(sqlit
     await kill_at(node, points, living, 2)
 
 
-async def test_killed_around_any_commit_on_either_database(node):
+async def test_an_erasure_killed_around_any_commit_is_completed(node):
     living = await node.create()
     points = [f"{point}#{number}" for point in HERE for number in ((1, 2, 3) if point.startswith("data") else (1,))]
     await kill_at(node, points, living, 1)
 
 
-async def test_killed_between_commit_and_destruction_a_part_is_ended_too(node):
+async def test_a_partial_erasure_killed_before_the_key_destruction_is_completed(node):
     living = await node.create()
     for number, point in enumerate(("keys.committed#1", "take-away.after#1", "keys.committed#2"), 1):
         subject, request = await prepare(node, number, scope=Scope(fields=("profile.phone",)))

@@ -1,4 +1,4 @@
-"""What people say counts with the very next read, on every node."""
+"""Consents take effect with the next read, on every node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHILD = {"name": "Tim", "email": "tim@example.org", "birth_date": "2014-06-01"}
 
 @pytest.fixture
 async def nodes(place, clock):
-    """Two nodes on one database: what one is told, the other knows."""
+    """Two nodes on one database."""
     async with place.node(clock) as one, place.node(clock) as two:
         yield one, two
 
@@ -62,7 +62,7 @@ async def shows(node, subject):
 
 
 async def consistent(node):
-    """The sum on every row is what the ledger says."""
+    """Check that the state on every row agrees with its consent events."""
     return [each async for step in compare(node.services, "default") for each in step.differences] == []
 
 
@@ -77,7 +77,7 @@ async def apply_notice(node, version, *, material, valid_from="2026-01-01"):
     assert (await apply_folders(node.vault))["default"]
 
 
-async def test_consent_from_the_first_refusal_to_the_last_withdrawal(nodes):
+async def test_consent_given_and_withdrawn_decides_every_read(nodes):
     one, two = nodes
     subject = await one.create()
     assert not await shows(two, subject)
@@ -434,7 +434,7 @@ async def test_a_gpc_signal_can_accompany_a_decision(nodes):
     assert len((await state(two, subject))["history"]) == 3
 
 
-async def test_a_gpc_signal_counts_even_if_the_call_fails(nodes):
+async def test_a_gpc_signal_takes_effect_even_if_the_call_fails(nodes):
     one, two = nodes
     partner = {"purpose": "partner-advertising", "notice": "partner-advertising@1"}
     child, other = await one.create_fully(**CHILD), await one.create()

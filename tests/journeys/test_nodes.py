@@ -15,7 +15,7 @@ UPSERT = "/v1/subjects:upsert"
 
 @pytest.fixture
 async def nodes(place, clock):
-    """Two nodes on one vault; their monotonic time stands still until a test moves it."""
+    """Two nodes on one vault, whose monotonic time only a test moves."""
     async with place.node(clock) as one, place.node(clock) as two:
         yield one, two
 
@@ -78,7 +78,7 @@ async def test_a_revoked_key_ends_on_every_node(nodes):
     problem(await two.read(*read), 401, "not-authenticated")
 
 
-async def test_changed_roles_and_disabled_apps_count_on_every_node(nodes):
+async def test_changed_roles_and_disabled_apps_take_effect_on_every_node(nodes):
     one, two = nodes
     subject = await one.create()
     ticks = _hold(two)
@@ -105,7 +105,7 @@ async def test_writes_of_one_node_are_read_by_the_other(nodes):
     )
 
 
-async def test_a_call_under_a_key_happens_once_whichever_node_it_reaches(nodes):
+async def test_an_idempotent_call_takes_effect_once_on_any_node(nodes):
     one, two = nodes
     body = {"profile": {"name": "Ada"}, "purpose": "order-fulfilment"}
     headers = {"Idempotency-Key": "k-1"}
@@ -118,7 +118,7 @@ async def test_a_call_under_a_key_happens_once_whichever_node_it_reaches(nodes):
     assert count == 1
 
 
-async def test_simultaneous_calls_under_one_key_make_one_customer(nodes):
+async def test_concurrent_calls_with_one_idempotency_key_create_one_subject(nodes):
     body = {"profile": {"name": "Ada"}, "purpose": "order-fulfilment"}
     answers = await asyncio.gather(
         *(
@@ -135,7 +135,7 @@ async def test_simultaneous_calls_under_one_key_make_one_customer(nodes):
     assert count == 1
 
 
-async def test_simultaneous_upserts_of_one_external_id_make_one_person(nodes):
+async def test_concurrent_upserts_of_one_external_id_create_one_subject(nodes):
     answers = await asyncio.gather(
         *(
             nodes[number % 2].post(
@@ -160,7 +160,7 @@ async def test_simultaneous_upserts_of_one_external_id_make_one_person(nodes):
     assert [each.decision for each in made] == ["allowed"] * 6
 
 
-async def test_simultaneous_patches_of_one_revision_let_one_through(nodes):
+async def test_of_concurrent_patches_of_one_revision_one_succeeds(nodes):
     subject = await nodes[0].create()
     answers = await asyncio.gather(
         *(
@@ -171,7 +171,7 @@ async def test_simultaneous_patches_of_one_revision_let_one_through(nodes):
     assert sorted(each.status_code for each in answers) == [200, 412, 412, 412, 412]
 
 
-async def test_nodes_share_one_rate(place, clock):
+async def test_nodes_share_one_rate_limit(place, clock):
     limits = {"reads_per_minute": 20, "searches_per_minute": 4}
     async with place.node(clock, **limits) as one, place.node(clock, **limits) as two:
         subject = await one.create()

@@ -1,4 +1,4 @@
-"""Every kind of request over HTTP, on both databases: from receipt to completion, refused, and taking longer."""
+"""Every kind of request over HTTP, on both databases: completed, refused and extended."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def ada(node):
 
 
 async def carried_out(node, kind, subject):
-    """Take a request from its receipt to its completion; returns how it stands."""
+    """Take a request from its receipt to its completion; returns its state."""
     claim = {"identity": {"external_id": {"shop": "4711"}}, **ASKED[kind]}
     received = await submit(node, kind=kind, channel="letter", **claim)
     assert (received.status_code, received.json()["state"]) == (201, "received"), received.text
@@ -65,7 +65,7 @@ UNTOUCHED = (200, "Ada Lovelace", "given", None, "active")
 
 
 async def stands(node, subject):
-    """Tell what the requests of this page change: a name, a consent, an objection, the state."""
+    """Return what the requests of this file change: name, consent, objection and state."""
     read = await node.read("support", subject, ["name"], "customer-support")
     told = await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")
     if told.status_code != 200:
@@ -76,7 +76,7 @@ async def stands(node, subject):
     return read.status_code, shown, said["consents"]["direct-marketing"]["state"], objected, said["state"]
 
 
-async def test_access_ends_with_a_package(node, ada):
+async def test_an_access_request_produces_a_package(node, ada):
     found = await carried_out(node, "access", ada)
     package = await node.call("dpo", "GET", f"/v1/requests/{found['id']}/package")
     assert package.status_code == 200
@@ -84,19 +84,19 @@ async def test_access_ends_with_a_package(node, ada):
     assert await stands(node, ada) == UNTOUCHED
 
 
-async def test_portability_ends_with_a_package(node, ada):
+async def test_a_portability_request_produces_a_package(node, ada):
     found = await carried_out(node, "portability", ada)
     package = await node.call("dpo", "GET", f"/v1/requests/{found['id']}/package")
     assert package.content.startswith(b"PK")
     assert await stands(node, ada) == UNTOUCHED
 
 
-async def test_rectification_corrects(node, ada):
+async def test_a_rectification_request_corrects_the_field(node, ada):
     await carried_out(node, "rectification", ada)
     assert await stands(node, ada) == (200, "Ada King", "given", None, "active")
 
 
-async def test_erasure_removes_the_person(node, ada):
+async def test_an_erasure_request_erases_the_subject(node, ada):
     found = await carried_out(node, "erasure", ada)
     assert (await stands(node, ada))[0] == 404
     assert [each["move"] for each in found["history"]] == ["receive", "verify", "approve", "start", "complete"]
@@ -104,7 +104,7 @@ async def test_erasure_removes_the_person(node, ada):
     assert (await show(node, again.json()["id"]))["subject"] is None
 
 
-async def test_restriction_stops_all_use(node, ada):
+async def test_a_restriction_request_stops_all_use(node, ada):
     await carried_out(node, "restriction", ada)
     assert await stands(node, ada) == (403, None, "given", None, "restricted")
 
@@ -136,18 +136,18 @@ async def test_an_objection_to_direct_marketing_needs_no_approval(node, ada):
     assert (await show(node, request))["state"] == "completed"
 
 
-async def test_a_withdrawal_withdraws(node, ada):
+async def test_a_withdrawal_request_withdraws_the_consent(node, ada):
     await carried_out(node, "withdrawal", ada)
     assert await stands(node, ada) == (200, "Ada Lovelace", "withdrawn", None, "active")
 
 
-async def test_a_review_is_decided_by_staff(node, ada):
+async def test_a_review_request_is_decided_by_staff(node, ada):
     found = await carried_out(node, "review", ada)
     assert found["outcome"] == "changed"
     assert await stands(node, ada) == UNTOUCHED
 
 
-async def test_every_kind_can_be_refused_with_the_remedies_and_changes_nothing(node, ada):
+async def test_a_refused_request_of_any_kind_names_the_remedies_and_changes_nothing(node, ada):
     for kind, said in ASKED.items():
         request = await submitted(node, kind, ada, **said)
         refused = await moved(node, request, "reject", ground=GROUNDS[kind], note="see the file")
@@ -157,7 +157,7 @@ async def test_every_kind_can_be_refused_with_the_remedies_and_changes_nothing(n
     assert await stands(node, ada) == UNTOUCHED
 
 
-async def test_every_kind_may_take_longer_once(node, ada, clock):
+async def test_a_request_of_any_kind_can_be_extended_once(node, ada, clock):
     made = {kind: await submitted(node, kind, ada, **said) for kind, said in ASKED.items()}
     clock.advance(days=20)
     for request in made.values():
@@ -166,7 +166,7 @@ async def test_every_kind_may_take_longer_once(node, ada, clock):
         problem(await move(node, request, "extend", reason="complexity"), 409, "extended-already")
 
 
-async def test_each_move_is_on_the_log_and_names_the_person_by_pseudonym(node, ada):
+async def test_each_transition_is_audited_with_the_pseudonym_of_the_subject(node, ada):
     pseudonym = await node.pseudonym(ada)
     async with node.new_entries() as made:
         found = await carried_out(node, "restriction", ada)

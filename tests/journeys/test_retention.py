@@ -1,4 +1,4 @@
-"""Twelve years of one customer, from a first look to the last invoice, on both databases.
+"""Twelve years of one customer, from the account to the last invoice, on both databases.
 
 The clock is passed in and nobody sleeps. Every date below is counted by hand from policies/retention.toml as it ships,
 and `GET /v1/subjects/{id}/retention` has to give the same, with its grounds. A day until which something is kept is
@@ -26,7 +26,7 @@ MIA = {
 MARKETING = {"purpose": "direct-marketing", "notice": "marketing@3", "method": "checkbox", "channel": "web"}
 YEAR = "profile.birth_date.year"
 LONG = datetime(2040, 1, 1, tzinfo=UTC)
-"""Until then the apps' keys are good: by themselves they would end after a year."""
+"""Expiry of the apps' keys: by default they would expire after a year."""
 
 
 @pytest.fixture
@@ -40,20 +40,20 @@ async def node(place, clock):
 
 
 async def told(node, subject, field):
-    """Ask why a field is kept; returns what is told of its values, the newest record first."""
+    """Ask why a field is kept; returns the explanations of its values, the newest record first."""
     answer = await node.call("dpo", "GET", f"/v1/subjects/{subject}/retention?field={field}")
     assert answer.status_code == 200, answer.text
     return answer.json()["values"]
 
 
 async def end_of(node, subject, field):
-    """Return of a field with one value until when it is kept, by what, what happens then, and its state today."""
+    """Return until when the one value of a field is kept, by what, the action at its end, and its state today."""
     (value,) = await told(node, subject, field)
     return value["until"], value["by"], value["then"], value["state"]
 
 
 async def grounds(node, subject, field):
-    """Return the last day of each ground for the one value of a field."""
+    """Return the last day of each claim on the one value of a field."""
     (value,) = await told(node, subject, field)
     return {each["ground"]: each["until"] for each in value["grounds"]}
 
@@ -65,7 +65,7 @@ async def idle(node, subject, field):
 
 
 async def reads(node, role, subject, field, purpose):
-    """Return what a read shows of a field: the value, or the code of the refusal."""
+    """Read a field; returns the value, or the code of the refusal."""
     answer = (await node.read(role, subject, [field], purpose)).json()
     shown = {**{name: each["code"] for name, each in answer.get("denied", {}).items()}, **answer.get("fields", {})}
     assert shown.keys() == {field}, answer
@@ -73,7 +73,7 @@ async def reads(node, role, subject, field, purpose):
 
 
 async def stands(node, subject):
-    """Tell how somebody stands to the company: state, since, and until when if nothing more is heard."""
+    """Return the relationship of the subject: state, since when, and until when without further contact."""
     found = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/relationship")).json()
     return found["state"], found["since"], found["until"]
 
@@ -100,7 +100,7 @@ async def bought(node, subject, order):
 
 
 async def takes(node, clock, last_day: date, **counts):
-    """See that a sweep takes nothing on the last day, and on the day after just so many values."""
+    """Check that a sweep deletes nothing on the last day, and that many values on the day after."""
     go_to(clock, last_day, hour=23)
     before = await swept(node)
     assert (before.erased, before.generalised, before.whole) == (0, 0, 0)
@@ -110,12 +110,12 @@ async def takes(node, clock, last_day: date, **counts):
 
 
 async def ends_tomorrow(node):
-    """Return what the preview says of the next day: what happens to which fields."""
+    """Return the preview of the next day: the action for each field."""
     answer = (await node.call("dpo", "GET", "/v1/retention/due?days=1")).json()
     return {each["field"]: each["then"] for each in answer["ends"]}
 
 
-async def test_a_customer_of_twelve_years_from_a_first_look_to_the_last_invoice(node, clock):
+async def test_retention_over_twelve_years_of_one_customer(node, clock):
     mia = await a_prospect(node)
     await who_buys(node, clock, mia)
     await who_takes_her_consent_back(node, clock, mia)
@@ -134,7 +134,7 @@ async def test_a_customer_of_twelve_years_from_a_first_look_to_the_last_invoice(
 
 
 async def a_prospect(node) -> str:
-    """2026-03-05: she opens an account, buys nothing yet, and likes to hear of offers."""
+    """2026-03-05: she opens an account without an order and consents to marketing."""
     mia = await node.create(dict(MIA), external_ids={"shop": "4711"})
     await said(node, mia, "given")
     changed = await node.patch("marketing", mia, {"preferences": ["tea"]}, "direct-marketing", '"1"')
@@ -160,7 +160,7 @@ async def a_prospect(node) -> str:
 
 
 async def who_buys(node, clock, mia) -> None:
-    """2026-09-10: her first order. A contact, after which she is a customer; and the books have to be kept."""
+    """2026-09-10: her first order. It is a contact, she is now a customer, and accounting must keep it."""
     go_to(clock, date(2026, 9, 10), hour=9)
     await bought(node, mia, "order-1")
     assert await stands(node, mia) == ("customer", None, "2029-09-10")  # silent for P3Y she would be a former one
@@ -179,7 +179,7 @@ async def who_buys(node, clock, mia) -> None:
 
 
 async def who_takes_her_consent_back(node, clock, mia) -> None:
-    """2027-04-20: no more offers. The claim ended with the day before, and what only marketing needed is over."""
+    """2027-04-20: she withdraws the consent. The claim of marketing ended the day before."""
     go_to(clock, date(2027, 4, 20), hour=9)
     assert await reads(node, "marketing", mia, "email", "direct-marketing") == MIA["email"]
     assert (await swept(node)).erased == 0
@@ -196,7 +196,7 @@ async def who_takes_her_consent_back(node, clock, mia) -> None:
 
 
 async def whom_support_forgets_sooner_than_fulfilment(node, clock, mia) -> None:
-    """2028-09-10 is support's last day, P2Y after the order; fulfilment has a year more. Then she buys again."""
+    """2028-09-10 is support's last day, P2Y after the order; fulfilment has another year. Then she buys again."""
     go_to(clock, date(2028, 9, 10), hour=23)
     assert await reads(node, "support", mia, "name", "customer-support") == MIA["name"]
     go_to(clock, date(2028, 9, 11))
@@ -211,7 +211,7 @@ async def whom_support_forgets_sooner_than_fulfilment(node, clock, mia) -> None:
 
 
 async def who_has_a_claim(node, clock, mia) -> None:
-    """2029-01-15: the teapot is broken. As long as the claim is open, nobody can tell an end."""
+    """2029-01-15: a complaint. While it is open, the end of its claim is unknown."""
     go_to(clock, date(2029, 1, 15), hour=9)
     await wrote(node, "support", mia, "interaction", "customer-support", {"channel": "phone", "body": "It broke."})
     await wrote(node, "support", mia, "complaint", "complaint-handling", {"subject": "Broken", "body": "Hot!"})
@@ -229,7 +229,7 @@ async def who_has_a_claim(node, clock, mia) -> None:
 
 
 async def about_which_there_is_a_lawsuit(node, clock, mia) -> str:
-    """2029-03-01: a hold on what is evidence. From now on it is read for the lawsuit and for the books only."""
+    """2029-03-01: a hold on evidence. Held values are now readable for the lawsuit and accounting only."""
     go_to(clock, date(2029, 3, 1), hour=9)
     assert await reads(node, "support", mia, "email.masked", "customer-support") != "held"
     asked = {
@@ -253,7 +253,7 @@ async def about_which_there_is_a_lawsuit(node, clock, mia) -> str:
 
 
 async def that_outlives_the_claim(node, clock, mia) -> None:
-    """2029-06-30: the claim is settled, and counts from now. 2031-03-01: somebody has to look at the hold again."""
+    """2029-06-30: the complaint is settled, and its period starts. 2031-03-01: the hold is due for review."""
     go_to(clock, date(2029, 6, 30), hour=9)
     await happened(node, mia, "claim-closed", "2029-06-30")
     assert (await grounds(node, mia, "email"))["complaint-handling"] == "2032-06-30"  # P3Y since claim-closed
@@ -269,7 +269,7 @@ async def that_outlives_the_claim(node, clock, mia) -> None:
 
 
 async def while_she_becomes_a_former_customer(node, clock, mia) -> None:
-    """2032-01-15: P3Y of silence end the relationship, and fulfilment's claim: of her birthday the year is left."""
+    """2032-01-15: P3Y without contact end the relationship and fulfilment's claim: only her year of birth stays."""
     go_to(clock, date(2032, 1, 15), hour=9)
     assert await stands(node, mia) == ("customer", None, "2032-01-15")
     assert await reads(node, "fulfilment", mia, "birth_date.over_18", "order-fulfilment") is True
@@ -289,7 +289,7 @@ async def while_she_becomes_a_former_customer(node, clock, mia) -> None:
 
 
 async def so_that_only_what_is_held_stays(node, clock, mia) -> None:
-    """2032-06-30: the claim's own P3Y are over. Her telephone number and the call go; what is held does not."""
+    """2032-06-30: the P3Y of the complaint end. Her phone number and the call are deleted; held values are not."""
     go_to(clock, date(2032, 6, 30), hour=9)
     assert {"profile.phone", "interaction.body"} <= (await ends_tomorrow(node)).keys()
     # phone; channel and body of the call.
@@ -303,7 +303,7 @@ async def so_that_only_what_is_held_stays(node, clock, mia) -> None:
 
 
 async def until_the_hold_is_lifted(node, clock, mia, hold) -> None:
-    """2033-02-14: a judgment. What only the hold kept is over since long ago, and the next sweep takes it."""
+    """2033-02-14: a judgment. The next sweep deletes the values that only the hold kept."""
     go_to(clock, date(2033, 2, 14), hour=9)
     assert (await swept(node)).erased == 0
     lifted = await node.post("dpo", f"/v1/holds/{hold}:lift", {"reason": "judgment-of-2033-02-11"})
@@ -321,7 +321,7 @@ async def until_the_hold_is_lifted(node, clock, mia, hold) -> None:
 
 
 async def and_the_books_are_closed(node, clock, mia) -> None:
-    """2036: the year of birth, then the first order; 2038-11-02: ten years after the last one nothing keeps anything."""
+    """2036: the year of birth ends, then the first order; 2038-11-02: ten years after the last order all has ended."""
     await takes(node, clock, date(2036, 3, 5), erased=1, whole=0)
     # order, product, amount and currency of the first order.
     await takes(node, clock, date(2036, 9, 10), erased=4, whole=0)
@@ -337,7 +337,7 @@ async def and_the_books_are_closed(node, clock, mia) -> None:
     problem(await node.call("dpo", "GET", f"/v1/subjects/{mia}/retention?field=name"), 404, "subject-not-found")
 
 
-async def test_a_participant_of_a_draw_is_deleted_three_months_after_it(node, clock):
+async def test_a_participant_of_a_draw_is_deleted_after_three_months(node, clock):
     # sweepstake-spring was drawn on 2026-04-15, and its limit is P3M: whatever else claims the values.
     body = {"profile": dict(MIA), "purpose": "order-fulfilment", "source": "sweepstake-spring"}
     zoe = (await node.post("sales", "/v1/subjects", body)).json()["id"]

@@ -1,4 +1,4 @@
-"""A server process starts, answers, logs no personal data, and stops in good order."""
+"""A server process starts, answers, logs no personal data and shuts down cleanly."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _is_shut(port):
     return False
 
 
-async def test_two_workers_on_postgresql_are_one_vault(postgres_place):
+async def test_two_workers_on_postgresql_share_one_vault(postgres_place):
     bearers = await issue_keys(postgres_place, *ROLES)
     with Served(postgres_place, 2) as served:
         workers = set()

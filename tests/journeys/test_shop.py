@@ -1,4 +1,4 @@
-"""Journeys over HTTP with the shipped policies, as the apps of a shop would make them."""
+"""Journeys of a shop's apps over HTTP with the shipped policies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.vaults import ADA, problem
 
 
-async def test_a_customer_comes_in_is_read_corrected_and_one_field_goes(node):
+async def test_a_customer_is_created_read_corrected_and_a_field_is_deleted(node):
     made = await node.post(
         "sales",
         "/v1/subjects",
@@ -61,7 +61,7 @@ async def test_a_customer_comes_in_is_read_corrected_and_one_field_goes(node):
     assert after["denied"]["phone"]["code"] == "no-value"
 
 
-async def test_what_is_found_by_search_follows_corrections(node):
+async def test_a_search_finds_corrected_values(node):
     subject = await node.create()
     ask = {"match": {"email": "Ada@Example.ORG"}, "fields": ["name"], "purpose": "order-fulfilment"}
     found = (await node.post("fulfilment", "/v1/subjects:search", ask)).json()
@@ -92,7 +92,7 @@ async def test_what_is_found_by_search_follows_corrections(node):
         ({"name": {"prefix": "ad"}, "email": "other@example.org"}, False),
     ],
 )
-async def test_searches_by_every_kind_of_index(sqlite_node, match, is_found):
+async def test_every_kind_of_index_can_be_searched(sqlite_node, match, is_found):
     subject = await sqlite_node.create()
     await sqlite_node.create({"name": "Charles Babbage", "email": "charles@example.org", "phone": "+442079460124"})
     body = {"match": match, "purpose": "customer-support"}
@@ -127,7 +127,7 @@ async def test_support_sees_a_masked_address_and_the_complaint(node):
     assert "p, support, *, email, read, customer-support, allow" in refusal["detail"]
 
 
-async def test_marketing_is_denied_for_want_of_consent(node):
+async def test_marketing_is_denied_without_consent(node):
     subject = await node.create()
     answer = await node.read("marketing", subject, ["email", "name"], "direct-marketing")
     body = problem(answer, 403, "denied")
@@ -147,7 +147,7 @@ async def test_analytics_sees_the_year_and_not_the_day(node):
     assert body["denied"]["birth_date"]["rule"] == "purposes.toml: service-analytics"
 
 
-async def test_an_unknown_purpose_and_a_wrong_key(node):
+async def test_an_unknown_purpose_and_a_wrong_key_are_refused(node):
     subject = await node.create()
     body = problem(await node.read("support", subject, ["name"], "curiosity"), 422, "unknown-purpose")
     assert body["errors"] == [
@@ -251,7 +251,7 @@ async def test_upsert_refuses_two_people_and_a_second_id_in_a_system(node):
     problem(await node.post("sales", "/v1/subjects:upsert", body), 409, "external-id-differs")
 
 
-async def test_the_same_external_id_in_another_unicode_form_is_the_same(node):
+async def test_external_ids_are_equal_in_every_unicode_form(node):
     body = {
         "profile": {"name": "Ren\u00e9e"},
         "external_ids": {"shop": "Re\u0301ne\u0301e-1"},  # decomposed
@@ -265,7 +265,7 @@ async def test_the_same_external_id_in_another_unicode_form_is_the_same(node):
     assert first.json()["id"] == second.json()["id"] == third.json()["id"]
 
 
-async def test_the_whole_story_is_on_the_audit_log(node):
+async def test_every_call_of_the_journey_is_on_the_audit_log(node):
     subject = await node.create()
     await node.read("support", subject, ["email.masked", "email"], "customer-support", reason="call 17")
     await node.read("marketing", subject, ["email"], "direct-marketing")
@@ -317,7 +317,7 @@ async def test_a_decision_is_explained_without_a_read(node):
     assert (told["email"]["step"], told["email"]["code"]) == (7, "consent-missing")
 
 
-async def test_the_policies_can_be_seen_by_every_app(node):
+async def test_every_app_can_see_the_policies(node):
     catalogue = (await node.call("stranger", "GET", "/v1/catalogue")).json()
     assert catalogue["collections"]["profile"]["fields"]["email"]["views"] == ["clear", "domain", "masked", "present"]
     purposes = (await node.call("stranger", "GET", "/v1/purposes")).json()

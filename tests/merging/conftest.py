@@ -1,4 +1,4 @@
-"""Whole vaults for the tests of merging, some of which write letters."""
+"""Vaults for the tests of merging, with and without mail."""
 
 from tests.identity.conftest import inbox, mailing
 from tests.vaults import node, place, postgres_place, sqlite_node, sqlite_place

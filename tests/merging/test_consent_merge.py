@@ -1,4 +1,4 @@
-"""What of one person's words goes along in a merge: nothing that widens, and every no."""
+"""Which consent events move in a merge: every refusal, and nothing that grants more."""
 
 from __future__ import annotations
 

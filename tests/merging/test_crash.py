@@ -1,4 +1,4 @@
-"""Whenever a merge is cut off, nothing is lost, and the same call ends it."""
+"""An interrupted merge loses nothing, and a repeated call completes it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vault.storage.database import Database
 
 
 class Cut(Exception):
-    """The process dies here."""
+    """Stands for the death of the process."""
 
 
 def cut(monkeypatch, owner, name, *, error=Cut, after=False):
-    """Let a step end in an error once: before its work, or right after it."""
+    """Make a step fail once: before its work, or right after it."""
     real = getattr(owner, name)
 
     async def broken(*args, **kwargs):
@@ -40,7 +40,7 @@ async def two(node):
 
 
 async def is_whole(node, survivor, duplicate):
-    """Check that the merge is done to its end, and that nothing is missing."""
+    """Check that the merge is complete, and that nothing is missing."""
     found = await read(node, survivor, "name", "email", "phone")
     assert found == {"name": ADA["name"], "email": TWIN["email"], "phone": TWIN["phone"]}
     assert len(await purchases(node, survivor)) == 1
@@ -168,7 +168,7 @@ async def test_repeated_call_finds_a_commit_whose_answer_was_lost(node, monkeypa
 
 
 async def test_repeated_call_under_its_idempotency_key_destroys_remaining_keys(node, monkeypatch):
-    """An app that is told 503 sends the same call with the same key: it must not be told that all is done."""
+    """An app repeats a call that failed with 503 under the same key: the answer must not claim success too early."""
     survivor, duplicate = await two(node)
     key = {"Idempotency-Key": "merge-1"}
     cut(monkeypatch, Keyring, "destroy_subject_keys", error=Unavailable)

@@ -1,4 +1,4 @@
-"""Who might be one is proposed by names of fields and a score, and never by a value."""
+"""Possible duplicates are proposed by field names and a score, never with a value."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_name_and_birth_date_together_are_proposed(node):
 
 
 async def test_equal_truncated_digests_of_different_values_are_not_proposed(node):
-    """People of other birthdays share a cut digest: here all of them do."""
+    """Different birth dates can share a truncated digest; here all of them do."""
     one = await node.create_fully(name="Ada Lovelace", birth_date="1985-12-10")
     other = await node.create_fully(name="Ada Lovelace", birth_date="1990-01-02")
     digests = {bytes(row[0]) for row in await node.sql("SELECT digest FROM blind_index") if len(row[0]) == 2}
@@ -127,7 +127,7 @@ async def test_all_pairs_of_a_tenant_are_found(node):
     assert len([pair for step in steps for pair in step]) == 2
 
 
-def test_the_command_lists_pairs_and_merges_them(sqlite_place, monkeypatch, tmp_path):
+def test_the_command_lists_and_merges_duplicate_pairs(sqlite_place, monkeypatch, tmp_path):
     import asyncio
 
     from typer.testing import CliRunner

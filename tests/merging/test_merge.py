@@ -1,4 +1,4 @@
-"""Two entries of one person become one: with what both had, under one key, and the old id leads to the new one."""
+"""Two subjects become one with the data of both under one key, and the old id leads to the new one."""
 
 from __future__ import annotations
 

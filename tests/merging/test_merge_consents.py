@@ -1,4 +1,4 @@
-"""What both had said goes along, with its evidence, and a merge only narrows."""
+"""Consents of both subjects move with their evidence, and a merge never grants more."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def history(node, subject):
 
 
 async def agree(node):
-    """Check that what lies on every row is what the ledger says."""
+    """Check that the state on every row agrees with its consent events."""
     tenant = (await node.caller("dpo")).tenant
     differences = [each async for step in compare(node.services, tenant) for each in step.differences]
     assert differences == []
@@ -126,7 +126,7 @@ async def test_no_consent_events_of_the_duplicate_remain(node):
 
 
 async def test_no_refusal_is_lost_in_any_order_of_imports_and_merges(node, clock):
-    """The same as the property tests, by way of the doors: people who become one, with imports in between."""
+    """Like the property tests, but over the API: subjects are merged, with imports in between."""
     dice = random.Random(4711)
     for _round in range(6):
         people = [await node.create({"name": f"Ada {number}"}) for number in range(3)]

@@ -1,4 +1,4 @@
-"""What the two have asked for goes along, nothing that is under way is lost, and nobody is trusted for more than before.
+"""Requests of both subjects move, work in progress is not lost, and a verification covers no more than before.
 
 ``mine`` is the entry that stays, ``theirs`` the one that is merged into it.
 """
@@ -43,7 +43,7 @@ async def merged(node, mine, theirs):
 
 
 async def written(node, request, subject):
-    """Open what was written about a request with the keys of a person: the details, and the notes in order."""
+    """Open the details and the notes of a request with a subject's keys."""
     whom = SubjectId(UUID(str(subject)))
     keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [whom]))[whom]
     where = request_aad(DEFAULT_TENANT, whom, UUID(request))
@@ -199,7 +199,7 @@ async def test_sessions_and_codes_of_both_subjects_end(mailing, inbox, clock):
 
 
 async def code_for(node, inbox, request):
-    """Have a code sent that verifies a request; returns to which address, and what is to be sent back."""
+    """Have a code sent that verifies a request; returns the address and the body that answers it."""
     sent = await node.post("dpo", f"/v1/requests/{request}:verify", {"send_code": True})
     assert sent.status_code == 202, sent.text
     await node.services.mail.settled()

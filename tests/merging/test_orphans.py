@@ -1,4 +1,4 @@
-"""Nothing of the other entry stays sealed under its key, and nothing of it lies about in clear."""
+"""After a merge no value is sealed under the duplicate's key or stored in clear."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THEIRS = {"name": CANARY, "email": f"{CANARY}@example.org", "address": {"street"
 
 
 async def blobs(node):
-    """Collect every sealed value in the main database, with the names under which it may be sealed."""
+    """Collect every sealed value in the main database, with the places for which it may be sealed."""
     found = []
     for (body,) in await node.sql("SELECT body FROM record"):
         found += list(open_body(bytes(body)).values.items())
@@ -29,7 +29,7 @@ async def blobs(node):
 
 
 async def everywhere(node, subjects):
-    """List every place at which a value of these people could be sealed."""
+    """List every place for which a value of these subjects could be sealed."""
     rows = await node.sql("SELECT collection, id FROM record UNION ALL SELECT 'consent', id FROM consent_event")
     records = {(row[0], UUID(bytes=row[1]) if isinstance(row[1], bytes) else UUID(str(row[1]))) for row in rows}
     records |= {("profile", UUID(each)) for each in subjects}
@@ -79,7 +79,7 @@ async def test_no_value_is_in_plain_text(node):
 
 
 async def test_copies_of_the_old_rows_do_not_open_without_the_key(node):
-    """A backup of the main database from before the merge: put back, it says nothing of the other entry."""
+    """A restored backup of the main database from before the merge reveals nothing of the duplicate."""
     survivor, duplicate = await node.create(dict(KEPT)), await node.create(THEIRS)
     it = UUID(duplicate)
     rows = await node.sql("SELECT * FROM record WHERE subject_id = :id", id=it)

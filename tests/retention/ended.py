@@ -1,4 +1,4 @@
-"""What the tests of reads past an end share: rules whose days can be counted by hand, and a person to read."""
+"""Shared by the tests of reads after an end: rules whose days can be counted by hand, and a subject to read."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ KEPT = {
     "health-advice": 'keep = "P1Y"\nsince = "collected"',
 }
 START = date(2026, 3, 5)
-"""The day on which everybody's profile comes in."""
+"""The day on which every profile is created."""
 
 
 def policies(extra: str = "", **other: str) -> PolicySet:
-    """The shipped policies with rules of retention that are easy to count by."""
+    """The shipped policies with retention rules whose days are easy to count."""
     rules = KEPT | {name.replace("_", "-"): text for name, text in other.items()}
     text = "\n".join(f'[purpose.{name}]\n{text}\nreason = "it takes so long"\n' for name, text in rules.items())
     return PolicySet.load(shipped() | {"retention.toml": f'{text}\n[unclaimed]\nkeep = "P30D"\n{extra}'})
@@ -56,7 +56,7 @@ def at(day: date, hour: int = 0, minute: int = 0) -> datetime:
 
 @dataclass
 class Desk:
-    """Asks a node's operations as the apps of its roles, whose keys would end before the data does."""
+    """Calls a node's operations as the apps of its roles; API keys would expire before the data."""
 
     node: object
     clock: FixedClock
@@ -86,7 +86,7 @@ class Desk:
         await append_record(self.services, self.callers["sales"], subject, record)
 
     async def read(self, role, purpose, fields, *subjects):
-        """What one person, or each of several, is shown and refused."""
+        """The shown values and the refusals of one subject, or of each of several."""
         asked = {"subjects": subjects, "fields": fields, "purpose": purpose}
         answer = await read_fields(self.services, self.callers[role], **asked)
         told = [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in answer.results]
@@ -107,13 +107,13 @@ class Desk:
         return {asked: (each.allowed, each.step, each.code) for asked, each in told.fields.items()}
 
     async def hold(self, subject, *holds) -> None:
-        """Mark holds on the person's row."""
+        """Set holds on the subject's row."""
         async with self.services.data.transaction() as connection:
             marked = pack(ConsentState(holds=holds))
             await connection.execute(update(SUBJECT).where(SUBJECT.c.id == subject).values(standing=marked))
 
     async def reseal(self, subject, change, collection="profile") -> None:
-        """Write a record's body anew: ``change(values, seal)`` makes the new values from the old."""
+        """Rewrite a record's body: ``change(values, seal)`` makes the new values from the old."""
         async with self.services.data.transaction() as connection:
             wanted = (RECORD.c.subject_id == subject) & (RECORD.c.collection == collection)
             row = (await connection.execute(select(RECORD).where(wanted))).one()
@@ -139,7 +139,7 @@ class Desk:
 
 
 def generalised(field: str, view: str, plain: bytes):
-    """A change that puts a view in a value's place, as a sweep does."""
+    """A change that replaces a value by a view, as a sweep does."""
 
     def change(body, seal):
         stored: Stored = body.pop(field)

@@ -1,4 +1,4 @@
-"""What the tests of ends share: the shipped catalogue and purposes with rules of the test's own, and days by name."""
+"""Shared by the tests of ends: the shipped catalogue and purposes with rules of the test, and named days."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vault.retention.schedule import Schedule
 
 POLICIES = PolicySet.load(shipped())
 ALL = dict.fromkeys(POLICIES.purposes)
-"""Every purpose applies, with no end in sight."""
+"""Every purpose applies, without an end."""
 
 
 def day(text: str) -> int:
@@ -41,7 +41,7 @@ def ends(
     retained: bool = False,
     **more,
 ) -> Ends:
-    """Work out ends by rules, with whatever else a schedule says."""
+    """Compute ends by rules and other parts of a schedule."""
     retention = replace(Retention({each.purpose: each for each in rules}), **more)
     schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
     number = day(today) if isinstance(today, str) else today
@@ -53,5 +53,5 @@ def value(field: str = "profile.email", start: str = "2020-02-29", **more) -> Va
 
 
 def bought(on: str, **events: str) -> Clocks:
-    """Return the clocks of somebody who bought something last on a day."""
+    """Return the clocks of a subject whose last purchase was on a day."""
     return Clocks({"purchase": day(on)}, {name.replace("_", "-"): day(each) for name, each in events.items()})

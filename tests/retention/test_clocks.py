@@ -1,4 +1,4 @@
-"""What is written about a person moves their clocks on, and lets the sweep look at them; on both databases."""
+"""Writes move a subject's clocks forward and mark it due for the sweep, on both databases."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ async def newest(node, subject):
 
 
 async def due(node, subject):
-    """Return when a sweep looks at the person's profile next."""
+    """Return when the subject's profile is next due for a sweep."""
     return (await row_of(node, subject, "profile", subject)).due_at
 
 
 def stored(node, moment):
-    """Write a moment as it lies in the database."""
+    """Return a moment as the database stores it."""
     return to_microseconds(moment) if node.services.data.dialect == "sqlite" else moment
 
 
 async def put_off(node):
-    """Do as a sweep does that found nothing for years to come."""
+    """Set the due date as a sweep does that found nothing ending for years."""
     await node.sql("UPDATE record SET due_at = :at", at=stored(node, datetime(2099, 1, 1, tzinfo=UTC)))
 
 

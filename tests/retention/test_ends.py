@@ -1,4 +1,4 @@
-"""Until when a value is kept, by hand-counted days: claims, laws, limits, views that take its place."""
+"""Until when a value is kept, by hand-counted days: claims, laws, limits and replacing views."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_period_counts_from_its_anchor(since, clocks, until):
     assert text(found.until) == until
 
 
-def test_purchase_or_resumption_makes_a_customer_again():
+def test_a_purchase_or_resumption_makes_a_former_customer_a_customer():
     def stands(on: str, **events):
         return ends(clocks=bought(on, **events), inactive=span("P3Y")).relationship
 

@@ -1,4 +1,4 @@
-"""For any rules, limits, events and consents: nothing is kept past its latest ground, or let go before its least."""
+"""For any rules, limits, events and consents: no value outlives its latest claim or ends before its minimum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BIRTH, YEAR = "profile.birth_date", "profile.birth_date.year"
 FIELDS = ("profile.email", BIRTH, "profile.iban", "purchase.amount", "interaction.body", "profile.preferences")
 LAWS = {"accounting", "complaint-handling"}
 BEGIN, TODAY = 733_000, 739_680
-"""Days of 2007 and 2026; the last 29th of February in between lies in 2024."""
+"""Days of 2007 and 2026; the last 29 February between them is in 2024."""
 
 days = st.integers(BEGIN, TODAY)
 periods = st.builds(Period, st.integers(2, 130), st.integers(0, 40))
@@ -81,7 +81,7 @@ def ends_of(retention, applies, its_clocks, today=TODAY):
 
 
 def later(*found):
-    """The latest of some days, of which none stands for no end."""
+    """The latest of some days; None means no end."""
     return None if None in found else max(found)
 
 
@@ -175,7 +175,7 @@ def test_no_purpose_sees_a_value_past_its_own_claim(retention, applies, its, val
 @settings(max_examples=60, deadline=None)
 @given(rules(), clocks, values, st.sampled_from(sorted(POLICIES.purposes)))
 def test_lasting_is_a_lower_bound_of_service(retention, its, value, purpose):
-    """A read that does not look closer, because the value came in so lately, shows nothing that it must not show."""
+    """A read that skips the full check because the value is recent shows no expired value."""
     value = value._replace(expires=None, kept_until=None, collected=value.start, arrived=value.start)
     its = its.at_least({value.field.partition(".")[0]: value.start})  # a record has moved its own clock
     schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)

@@ -1,4 +1,4 @@
-"""What starts and stops clocks beside records, and how a person stands to the company; on both databases."""
+"""Events that start and stop clocks, and the relationship of a subject to the company, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a value is kept, told of each: grounds with their days, limits, holds, reviews, and what keeps nothing."""
+"""The explanation of why a value is kept: claims with their days, limits, holds, reviews and inactive rules."""
 
 from __future__ import annotations
 

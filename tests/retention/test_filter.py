@@ -1,4 +1,4 @@
-"""The quick answers of a read are those of a close look: nobody is shown by them what a close look would refuse."""
+"""The quick check of a read agrees with the full check: it shows no value that the full check refuses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def clocks(draw, collection, happened):
 
 @st.composite
 def standings(draw, policy_set, purpose):
-    """What somebody said of whom steps 6 and 7 let a read for the purpose pass."""
+    """The consents of a subject for whom steps 6 and 7 permit a read for the purpose."""
     told = {}
     for name, each in policy_set.purposes.items():
         notices = sorted(purpose_ground(policy_set, each, TODAY.date()).notices)
@@ -126,7 +126,7 @@ def test_own_claim_alone_gives_the_answer_of_all_claims(read):
 
 
 def test_quick_check_lasts_as_long_as_the_rules_allow():
-    """Else every read would look closely, and the two properties above would hold of nothing."""
+    """Otherwise every read would use the full check, and the two properties above would test nothing."""
     shipped_rules, own = (schedule_of(each) for each in sets())
     name = next(field for field in shipped_rules.catalogue.fields() if field.whole == "profile.name")
     # Three years by order-fulfilment, a contract; a draw's values for three months only, wherever they may be.

@@ -1,4 +1,4 @@
-"""Which values a hold covers, and for what they may be used: pure."""
+"""Which values a hold covers, and for which purposes they may be used."""
 
 from __future__ import annotations
 

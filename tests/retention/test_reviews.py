@@ -1,4 +1,4 @@
-"""Values whose time is up wait for somebody: listed, decided, and looked at by the next sweep."""
+"""Ended values that wait for a review: listed, decided, and handled by the next sweep."""
 
 from __future__ import annotations
 

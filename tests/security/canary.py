@@ -1,4 +1,4 @@
-"""The canary: a value of each type that nobody else writes, and a search for it in every form."""
+"""The canary: a unique value of each type, and a search for it in every encoding."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ VALUES = {
     "integer": 8675309,
     "currency": "EUR",
 }
-"""A value of each type that the shipped catalogue uses; the last words of a type are looked for below."""
+"""A value of each type in the shipped catalogue; the last word of each is searched for below."""
 SECRETS = [WORD, PHONE, PHONE[1:], PHONE[3:], IBAN, IBAN[4:], NUMBER, "8675309", BORN, DNI]
 
 
 def needles():
-    """Write every secret in every form in which it could lie about: encodings, cases, and hashes without a key."""
+    """Return every secret in every form in which it could leak: encodings, cases and unkeyed hashes."""
     for secret in SECRETS:
         for text in {secret, secret.lower(), secret.upper(), f'"{secret}"'}:
             data = text.encode()
@@ -56,7 +56,7 @@ NEEDLES = sorted({each for each in needles() if len(each) >= 7})
 
 
 def found_in(data: bytes) -> bytes | None:
-    """Return the place where a secret lies; one look for each is far quicker than one pattern for all."""
+    """Return the offset of a secret; one search for each is much faster than one pattern for all."""
     for needle in NEEDLES:
         at = data.find(needle)
         if at >= 0:

@@ -1,4 +1,4 @@
-"""A value written through every field of every collection is found nowhere but in the answers to those who may read it."""
+"""A value written through every field of every collection appears only in answers to permitted callers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.security.canary import BORN, DNI, IBAN, NUMBER, PHONE, VALUES, WORD, 
 from vault import logs
 
 
-def test_the_search_finds_what_it_looks_for():
+def test_the_canary_search_finds_every_encoding():
     for form in (WORD, WORD.upper(), f"x{WORD}y", f'{{"a": "{NUMBER}"}}'):
         assert found_in(form.encode())
         assert found_in(form.encode("utf-16"))
@@ -35,7 +35,7 @@ def stream():
     structlog.reset_defaults()
 
 
-async def test_a_canary_is_nowhere(node, stream):
+async def test_a_canary_value_appears_in_no_file_log_or_answer(node, stream):
     refusals = await _spread(node)
     assert len(refusals) > 25
     for refusal in refusals:
@@ -72,7 +72,7 @@ def _cut(field, value):
 
 
 async def _spread(node) -> list[str]:
-    """Send the canary to every place that takes anything; returns what the refused requests were answered."""
+    """Send the canary to every route with input; returns the answers to the refused requests."""
     catalogue = node.services.policies.active("default").policy_set.catalogue
     sent = {"Idempotency-Key": f"{WORD}-1"}
     body = {"profile": {"name": WORD}, "external_ids": {"shop": WORD}, "purpose": "order-fulfilment"}
@@ -115,7 +115,7 @@ async def _spread(node) -> list[str]:
 
 
 async def _say(node, subject):
-    """Put the canary into the free words beside what people say."""
+    """Put the canary into the free text of consents and requests."""
     one, words = f"/v1/subjects/{subject}", f"{WORD}, {PHONE}"
     given = {"decision": "given", "notice": "marketing@3", "evidence": words}
     sent = [
@@ -141,7 +141,7 @@ async def _say(node, subject):
 
 
 async def _join(node, subject):
-    """Bring the canary in from another system, and merge it with another entry of the same person."""
+    """Import the canary from another system, and merge the subject with a duplicate."""
     words = f"{WORD}, {PHONE}"
     profile = {"name": WORD, "email": VALUES["email"], "phone": PHONE}
     other = await node.create(profile, external_ids={"erp": WORD})
@@ -164,7 +164,7 @@ async def _join(node, subject):
 
 
 async def _show(node, subject):
-    """Ask for what may go out of the house about what was said: receipts, yes or no, and the record of processing."""
+    """Fetch what may be passed on about consents: receipts, checks and the record of processing."""
     history = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
     assert [each["evidence"] for each in history] == [f"{WORD}, {PHONE}"] * 8
     answers = [
@@ -249,7 +249,7 @@ async def _refused(node, subject) -> list[str]:
 
 
 async def _broken(node, subject) -> str:
-    """Have our own code fail with a value in its hands, and in the words of its error."""
+    """Raise an error that holds a value, in its message and in its frame."""
     real = node.services.subjects.find
 
     async def fail(*_args):
@@ -267,7 +267,7 @@ async def _broken(node, subject) -> str:
 
 
 async def _databases(node):
-    """Go through all that lies on the disk: SQLite's files with their logs, or every table of PostgreSQL."""
+    """Search all stored data: SQLite's files with their logs, or every table of PostgreSQL."""
     if node.place.dialect == "sqlite":
         files = [path for path in node.place.folder.rglob("*") if path.is_file() and "policies" not in path.parts]
         assert any(path.name.endswith("-wal") and path.stat().st_size for path in files)
@@ -290,7 +290,7 @@ async def _databases(node):
             await connection.close()
 
 
-async def test_the_log_of_a_refused_value_says_where_and_not_what(sqlite_node, stream):
+async def test_the_log_of_a_refused_value_names_the_field_and_not_the_value(sqlite_node, stream):
     await _broken(sqlite_node, await sqlite_node.create())
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     failed = [line for line in lines if line["event"] == "an unexpected error"]

@@ -1,4 +1,4 @@
-"""No durable entry, no answer: whatever happens to the audit log or a database, the value stays inside."""
+"""Without a durable audit entry no value is returned, whatever fails in the audit log or a database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK = {"database_timeout": 0.6, "audit_deadline": 0.4}
 
 
 def _calls(subject):
-    """One call for every operation, each of which would be answered with a value or a change."""
+    """One call for every operation that returns a value or makes a change."""
     one = f"/v1/subjects/{subject}"
     buy = {"fields": {"amount": "1.00"}, "purpose": "order-fulfilment"}
     return [
@@ -69,7 +69,7 @@ async def _all_stay_inside(node, subject):
 
 
 async def _warm(node):
-    """Make a customer and call everything once, so that every cache holds what it can."""
+    """Make a subject and call every operation once to fill the caches."""
     subject = await node.create()
     await node.append("sales", subject, "purchase", {"amount": "1.00"}, "order-fulfilment")
     for role, method, path, body in _calls(subject):
@@ -78,7 +78,7 @@ async def _warm(node):
     return subject
 
 
-async def test_a_log_that_is_gone(place, clock):
+async def test_a_missing_audit_log_fails_every_call(place, clock):
     async with place.node(clock, **QUICK) as node:
         subject = await _warm(node)
         rows = await _rows(node)
@@ -89,7 +89,7 @@ async def test_a_log_that_is_gone(place, clock):
         assert (await node.read("support", subject, ["name"], "customer-support")).status_code == 200
 
 
-async def test_a_log_that_only_its_index_of_people_is_gone_of(place, clock):
+async def test_an_audit_log_without_its_subject_index_fails_every_call(place, clock):
     async with place.node(clock, **QUICK) as node:
         subject = await _warm(node)
         before = await node.count()
@@ -107,7 +107,7 @@ async def _rows(node):
     return counted
 
 
-async def test_another_process_holds_the_lock_of_sqlite(sqlite_place, clock):
+async def test_a_locked_sqlite_database_fails_every_call(sqlite_place, clock):
     async with sqlite_place.node(clock, **QUICK) as node:
         subject = await _warm(node)
         rows = await _rows(node)
@@ -119,7 +119,7 @@ async def test_another_process_holds_the_lock_of_sqlite(sqlite_place, clock):
         assert (await node.read("support", subject, ["name"], "customer-support")).status_code == 200
 
 
-async def test_many_who_wait_for_a_locked_log_wait_no_longer_than_one(sqlite_place, clock):
+async def test_concurrent_calls_on_a_locked_log_fail_within_one_deadline(sqlite_place, clock):
     async with sqlite_place.node(clock, **QUICK) as node:
         subject = await _warm(node)
         with closing(sqlite3.connect(sqlite_place.folder / "data.sqlite", isolation_level=None)) as other:
@@ -134,7 +134,7 @@ async def test_many_who_wait_for_a_locked_log_wait_no_longer_than_one(sqlite_pla
 
 
 @pytest.mark.parametrize("file", ["data.sqlite", "keys.sqlite"])
-async def test_a_file_that_is_gone(sqlite_place, clock, file):
+async def test_a_missing_database_file_fails_every_call(sqlite_place, clock, file):
     async with sqlite_place.node(clock, **QUICK) as node:
         subject = await _warm(node)
         node.services.keyring.clear()
@@ -149,7 +149,7 @@ async def test_a_file_that_is_gone(sqlite_place, clock, file):
         assert (await node.read("support", subject, ["name"], "customer-support")).status_code == 200
 
 
-async def test_postgresql_goes_away_and_comes_back(postgres_place, clock, postgres_uri):
+async def test_calls_fail_while_postgresql_is_down_and_succeed_afterwards(postgres_place, clock, postgres_uri):
     async with postgres_place.node(clock, **QUICK) as node:
         subject = await _warm(node)
         name = postgres_place.urls["database_url"].partition("/vault_")[2].partition("?")[0]
@@ -168,7 +168,7 @@ async def test_postgresql_goes_away_and_comes_back(postgres_place, clock, postgr
         assert (await node.call(None, "GET", "/readyz")).status_code == 200
 
 
-async def test_postgresql_hangs_on_the_log(postgres_place, clock, postgres_uri):
+async def test_a_blocked_audit_table_on_postgresql_fails_every_call(postgres_place, clock, postgres_uri):
     async with postgres_place.node(clock, **QUICK) as node:
         subject = await _warm(node)
         rows = await _rows(node)
@@ -194,8 +194,8 @@ async def test_postgresql_hangs_on_the_log(postgres_place, clock, postgres_uri):
         assert await _rows(node) == rows
 
 
-async def test_an_entry_that_does_not_have_its_form_stops_the_answer(sqlite_node):
-    """Should a bug of ours put what is not on the list into an entry, nothing is shown either."""
+async def test_a_malformed_audit_entry_prevents_the_answer(sqlite_node):
+    """If a bug puts a value that is not on the allow-list into an entry, no value is returned either."""
     subject = await sqlite_node.create()
     made = sqlite_node.services.audit_log.entry
     sqlite_node.services.audit_log.entry = lambda **facts: made(**{**facts, "code": "Not A Code"})
@@ -204,8 +204,8 @@ async def test_an_entry_that_does_not_have_its_form_stops_the_answer(sqlite_node
     assert not any(secret in answer.text for secret in SECRETS)
 
 
-async def test_a_commit_whose_end_is_unknown_keeps_the_keys(node):
-    """The database may have committed a new customer and gone before it said so: the keys must outlive that."""
+async def test_a_commit_of_unknown_outcome_keeps_the_keys(node):
+    """The database may have committed a new subject and failed before it answered: the keys must be kept."""
     real = node.services.data.transaction
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Made-up requests, by the OpenAPI document and by the catalogue: none ends in a mistake of ours."""
+"""Requests generated from the OpenAPI document and the catalogue: none causes a server error."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROLES = ("sales", "support", "dpo", "operator")
 
 
 class Server:
-    """A node on an event loop of its own, for tests that cannot wait."""
+    """A node on an event loop of its own, for synchronous tests."""
 
     def __init__(self, place):
         self._loop = asyncio.new_event_loop()
@@ -82,13 +82,13 @@ def _operations(server):
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_requests_by_the_document(server, mode):
+def test_generated_requests_cause_no_server_error(server, mode):
     tried = sum(_try(server, operation, mode) for operation in _operations(server))
     assert tried > 150
 
 
 def _try(server, operation, mode):
-    """Make requests up, and send each as it is and once more with names that exist; to make them up takes longest."""
+    """Generate requests, and send each unchanged and again with existing names; the generation is the slow part."""
     tried = 0
     strategy = operation.as_strategy(generation_mode=mode)
 
@@ -138,7 +138,7 @@ def _headers(sent, bearer):
 
 
 def _steer(sent, subject):
-    """Put names that exist into a made-up request, so that it gets further than the first check."""
+    """Put existing names into a generated request, so that it passes the first checks."""
     body = sent.get("json")
     if isinstance(body, dict):
         if "purpose" in body:
@@ -182,7 +182,7 @@ def _send(server, role, method, path, body, **headers):
     return answer
 
 
-def test_any_value_for_any_field(server):
+def test_any_value_for_any_field_causes_no_server_error(server):
     catalogue = server.node.services.policies.active("default").policy_set.catalogue
     profile = [name for name, field in catalogue.collections["profile"].fields.items() if not field.system]
     many = {each.name: list(each.fields) for each in catalogue.collections.values() if each.many}
@@ -225,7 +225,7 @@ def test_any_value_for_any_field(server):
     assert read.status_code == 200, read.text
 
 
-def test_any_value_to_search_for(server):
+def test_any_search_value_causes_no_server_error(server):
     catalogue = server.node.services.policies.active("default").policy_set.catalogue
     names = [field.whole for field in catalogue.fields()] + ["email", "phone", "name", "email.masked", "shoe"]
 
@@ -241,7 +241,7 @@ def test_any_value_to_search_for(server):
     search()
 
 
-def test_any_header(server):
+def test_any_header_causes_no_server_error(server):
     printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=40)
     body = {"profile": {"name": "Ada"}, "purpose": "order-fulfilment"}
 

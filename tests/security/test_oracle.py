@@ -1,4 +1,4 @@
-"""Nobody learns from a refusal whether a person or a value exists: the answers are the same to the byte."""
+"""A refusal does not reveal whether a subject or a value exists: the answers are equal byte for byte."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIELDS = ["name", "email", "iban", "health_notes"]
 
 
 async def _refused_alike(node, ask, *subjects):
-    """Send the same request about each subject; returns the one answer that all of them got."""
+    """Send the same request about each subject, check that the answers are equal, and return the answer."""
     answers = []
     for subject in subjects:
         answer = await ask(subject)
@@ -23,8 +23,8 @@ async def _refused_alike(node, ask, *subjects):
     return answers[0]
 
 
-async def test_a_refused_read_is_the_same_for_somebody_and_nobody(node):
-    """Every shipped role, for every purpose, one field at a time: whoever is refused cannot tell."""
+async def test_a_refused_read_does_not_reveal_whether_the_subject_exists(node):
+    """For every shipped role and purpose, one field at a time."""
     there = await node.create()
     restricted, erased = await node.create(), await node.create()
     await node.set_state(restricted, "restricted")
@@ -47,7 +47,7 @@ async def test_a_refused_read_is_the_same_for_somebody_and_nobody(node):
     assert refused > 200
 
 
-async def test_a_refused_batch_is_the_same_for_somebody_and_nobody(sqlite_node):
+async def test_a_refused_batch_does_not_reveal_whether_a_subject_exists(sqlite_node):
     node = sqlite_node
     there = await node.create()
     for role, purpose in (("marketing", "direct-marketing"), ("marketing", "profiling"), ("operator", "accounting")):
@@ -59,7 +59,7 @@ async def test_a_refused_batch_is_the_same_for_somebody_and_nobody(sqlite_node):
         await _refused_alike(node, ask, there, uuid4())
 
 
-async def test_a_reason_changes_nothing(sqlite_node):
+async def test_a_stated_reason_does_not_change_a_refusal(sqlite_node):
     there = await sqlite_node.create()
     await _refused_alike(
         sqlite_node,
@@ -78,7 +78,7 @@ async def test_a_reason_changes_nothing(sqlite_node):
         ("stranger", "customer-support", ["amount", "order"]),
     ],
 )
-async def test_a_refused_list_is_the_same_for_somebody_and_nobody(sqlite_node, role, purpose, fields):
+async def test_a_refused_list_does_not_reveal_whether_the_subject_exists(sqlite_node, role, purpose, fields):
     node = sqlite_node
     there, bare = await node.create(), await node.create()
     await node.append("fulfilment", there, "purchase", {"amount": "1", "order": "A"}, "order-fulfilment")
@@ -95,7 +95,7 @@ async def test_a_refused_list_is_the_same_for_somebody_and_nobody(sqlite_node, r
 
 
 @pytest.mark.parametrize("role", ["operator", "analytics", "sales", "marketing", "stranger"])
-async def test_refused_writes_are_the_same_for_somebody_and_nobody(sqlite_node, role):
+async def test_refused_writes_do_not_reveal_whether_the_subject_exists(sqlite_node, role):
     node = sqlite_node
     there = await node.create()
     restricted = await node.create()
@@ -116,7 +116,7 @@ async def test_refused_writes_are_the_same_for_somebody_and_nobody(sqlite_node, 
 
 
 @pytest.mark.parametrize("role", ["operator", "analytics", "stranger"])
-async def test_a_state_that_may_not_be_seen_is_the_same_for_somebody_and_nobody(sqlite_node, role):
+async def test_a_refused_state_does_not_reveal_whether_the_subject_exists(sqlite_node, role):
     node = sqlite_node
     there, erased = await node.create(), await node.create()
     await node.set_state(erased, "erased")
@@ -137,7 +137,7 @@ async def test_a_state_that_may_not_be_seen_is_the_same_for_somebody_and_nobody(
         ("fulfilment", "order-fulfilment", {"name": {"prefix": "%s"}, "family_name": "%s"}),
     ],
 )
-async def test_a_search_by_a_field_that_may_not_be_searched_tells_nothing(sqlite_node, role, purpose, match):
+async def test_a_refused_search_field_does_not_reveal_matches(sqlite_node, role, purpose, match):
     node = sqlite_node
     await node.create()
 
@@ -157,7 +157,7 @@ async def test_a_search_by_a_field_that_may_not_be_searched_tells_nothing(sqlite
     assert status == 403
 
 
-async def test_a_search_that_shows_nothing_permitted_tells_nothing(sqlite_node):
+async def test_a_search_without_permitted_fields_does_not_reveal_matches(sqlite_node):
     node = sqlite_node
     await node.create()
 
@@ -169,7 +169,7 @@ async def test_a_search_that_shows_nothing_permitted_tells_nothing(sqlite_node):
     assert status == 403
 
 
-async def test_an_explanation_tells_no_more_than_a_read(sqlite_node):
+async def test_an_explanation_reveals_no_more_than_a_read(sqlite_node):
     node = sqlite_node
     there, restricted = await node.create(), await node.create()
     await node.set_state(restricted, "restricted")
@@ -186,8 +186,8 @@ async def test_an_explanation_tells_no_more_than_a_read(sqlite_node):
         await _refused_alike(node, ask, there, uuid4(), restricted)
 
 
-async def test_who_explains_for_others_learns_of_a_person_only_what_the_own_roles_may(node):
-    """The operator may explain what support would be answered, and has no business to know who is a customer."""
+async def test_explaining_for_another_role_reveals_a_subject_only_to_permitted_roles(node):
+    """The operator may explain decisions for support, but may not learn who is a customer."""
     there, restricted = await node.create(), await node.create()
     await node.set_state(restricted, "restricted")
 
@@ -203,7 +203,7 @@ async def test_who_explains_for_others_learns_of_a_person_only_what_the_own_role
     assert (told["step"], told["code"]) == (6, "subject-not-found")
 
 
-async def test_a_missing_value_and_a_refused_one_are_told_apart_only_where_it_may_be_known(sqlite_node):
+async def test_a_missing_value_differs_from_a_refused_value_only_for_permitted_callers(sqlite_node):
     node = sqlite_node
     with_email, without = await node.create(), await node.create({"name": "Ada Lovelace"})
     _kind, status, _body = await _refused_alike(
@@ -212,7 +212,7 @@ async def test_a_missing_value_and_a_refused_one_are_told_apart_only_where_it_ma
     assert status == 403
 
 
-async def test_views_of_a_refused_field_tell_nothing_of_it(sqlite_node):
+async def test_refused_views_do_not_reveal_the_field(sqlite_node):
     node = sqlite_node
     with_email, without = await node.create(), await node.create({"name": "Ada Lovelace"})
     await _refused_alike(

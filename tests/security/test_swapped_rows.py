@@ -1,4 +1,4 @@
-"""Whoever can write into the database still cannot make the vault show a value in a place that is not its own."""
+"""An attacker with write access to the database cannot make the vault show a value in another place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def _put(node, record, body):
 
 
 async def _cannot_open(node, ask):
-    """Check that a request is refused without a word of a value, that it is logged, and that it is on record."""
+    """Check that a request is refused without a value in the answer, that it is logged and that it is audited."""
     stream = io.StringIO()
     logs.configure(stream=stream)
     async with node.new_entries() as made:
@@ -49,7 +49,7 @@ async def two(node):
     return node, await node.create(), await node.create(charles)
 
 
-async def test_values_swapped_between_fields(two):
+async def test_values_swapped_between_fields_do_not_open(two):
     node, ada, _charles = two
     fields = unpack(await _body(node, ada))
     fields["language"] = structs.replace(fields["language"], sealed=fields["name"].sealed)
@@ -65,7 +65,7 @@ async def test_values_swapped_between_fields(two):
     assert (await node.read("support", ada, ["name"], "customer-support")).json()["fields"] == {"name": SECRET}
 
 
-async def test_rows_swapped_between_people(two):
+async def test_rows_swapped_between_subjects_do_not_open(two):
     node, ada, charles = two
     ones, others = await _body(node, ada), await _body(node, charles)
     await _put(node, ada, others)
@@ -77,7 +77,7 @@ async def test_rows_swapped_between_people(two):
     assert len(entry.subjects) == 2
 
 
-async def test_rows_swapped_between_records_of_one_person(two):
+async def test_rows_swapped_between_records_of_one_subject_do_not_open(two):
     node, ada, _charles = two
     sales = [
         (await node.append("sales", ada, "purchase", {"amount": amount}, "order-fulfilment")).json()["id"]
@@ -92,7 +92,7 @@ async def test_rows_swapped_between_records_of_one_person(two):
     assert entry.action == "list"
 
 
-async def test_a_record_moved_to_another_person_or_collection(two):
+async def test_a_record_moved_to_another_subject_or_collection_does_not_open(two):
     node, ada, charles = two
     made = await node.append("support", ada, "interaction", {"body": SECRET}, "customer-support")
     record = UUID(made.json()["id"])
@@ -104,7 +104,7 @@ async def test_a_record_moved_to_another_person_or_collection(two):
     await _cannot_open(node, lambda: node.read("support", charles, ["interaction.body"], "customer-support"))
 
 
-async def test_a_person_moved_to_another_tenant(node):
+async def test_a_subject_moved_to_another_tenant_does_not_open(node):
     ada = await node.create()
     for table, column in (("subject", "id"), ("record", "subject_id")):
         await node.sql(f"UPDATE {table} SET tenant_id = :to WHERE {column} = :id", to=OTHER, id=UUID(ada))
@@ -119,7 +119,7 @@ async def test_a_person_moved_to_another_tenant(node):
     assert (await node.entries(OTHER))[-1].code == "cannot-open"
 
 
-async def test_a_key_moved_to_another_person(two):
+async def test_a_key_moved_to_another_subject_opens_nothing(two):
     node, ada, charles = two
     await node.sql("DELETE FROM data_key WHERE subject_id = :id", id=UUID(charles), keystore=True)
     await node.sql(
@@ -131,7 +131,7 @@ async def test_a_key_moved_to_another_person(two):
     assert (await node.entries())[-1].code == "cannot-open"
 
 
-async def test_an_index_row_that_leads_to_somebody_else_finds_nobody(two):
+async def test_an_index_row_moved_to_another_subject_finds_nobody(two):
     node, ada, charles = two
     rows = await node.sql("SELECT digest FROM blind_index WHERE subject_id = :id", id=UUID(ada))
     await node.sql("DELETE FROM blind_index WHERE subject_id = :id", id=UUID(charles))
@@ -146,7 +146,7 @@ async def test_an_index_row_that_leads_to_somebody_else_finds_nobody(two):
     assert found.json()["results"] == []
 
 
-async def test_a_search_over_a_value_that_does_not_open(two):
+async def test_a_search_over_an_unreadable_value_fails(two):
     node, ada, charles = two
     await _put(node, ada, await _body(node, charles))
     body = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
@@ -154,7 +154,7 @@ async def test_a_search_over_a_value_that_does_not_open(two):
     assert entry.action == "search"
 
 
-async def test_writes_over_a_value_that_does_not_open_change_nothing(two):
+async def test_writes_over_an_unreadable_value_change_nothing(two):
     node, ada, charles = two
     await _put(node, ada, await _body(node, charles))
     entry = await _cannot_open(node, lambda: node.patch("support", ada, {"name": "New"}, "customer-support", '"1"'))
@@ -166,7 +166,7 @@ async def test_writes_over_a_value_that_does_not_open_change_nothing(two):
 @pytest.mark.parametrize(
     "junk", [b"", b"\x00", b"\xff" * 40, b"\x80", b"\x93\xc0\x80\xc4\x00", b"\x93\xc0\x81\xa4name\xc4\x00\xc4\x01\x90"]
 )
-async def test_bytes_that_are_no_record(node, junk):
+async def test_a_corrupt_record_body_shows_no_value(node, junk):
     ada = await node.create()
     await _put(node, ada, junk)
     async with node.new_entries() as made:
@@ -179,7 +179,7 @@ async def test_bytes_that_are_no_record(node, junk):
 
 
 @pytest.mark.parametrize("change", ["flip", "cut", "version", "key-version", "empty"])
-async def test_a_sealed_value_that_was_changed(node, change):
+async def test_a_changed_sealed_value_does_not_open(node, change):
     ada = await node.create()
     fields = unpack(await _body(node, ada))
     sealed = fields["name"].sealed

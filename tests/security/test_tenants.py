@@ -1,4 +1,4 @@
-"""Two controllers in one vault: nothing of one can be reached, found or guessed by the other, on any route."""
+"""Two tenants in one vault: no route lets one reach, find or guess data of the other."""
 
 from __future__ import annotations
 
@@ -132,41 +132,41 @@ ATTEMPTS = {
 
 
 @pytest.fixture
-async def theirs(node):
-    """A person of the first tenant, with everything that there is to be found."""
+async def foreign_subject(node):
+    """A subject of the first tenant with data of every kind."""
     subject = await node.create(external_ids={"shop": "4711"})
     await node.append("sales", subject, "purchase", {"order": "A-1"}, "order-fulfilment", external_id="line-1")
     return subject
 
 
-def _put(thing, subject, mine):
+def _put(thing, subject, own_subject):
     if isinstance(thing, str):
         return (
             thing.replace("{id}", str(subject))
             .replace("{event}", EVENT)
             .replace("{dispute}", EVENT)
             .replace("{request}", EVENT)
-            .replace("{mine}", str(mine))
+            .replace("{mine}", str(own_subject))
         )
     if isinstance(thing, dict):
-        return {key: _put(each, subject, mine) for key, each in thing.items()}
+        return {key: _put(each, subject, own_subject) for key, each in thing.items()}
     if isinstance(thing, list):
-        return [_put(each, subject, mine) for each in thing]
+        return [_put(each, subject, own_subject) for each in thing]
     return thing
 
 
-async def _attempt(node, method, path, subject, mine=EVENT, **how):
+async def _attempt(node, method, path, subject, own_subject=EVENT, **how):
     role, body = ATTEMPTS[method, path]
     headers = {"If-Match": '"1"'} if method == "PATCH" else {"Sec-GPC": "1"} if path.endswith(":signal") else {}
     if path.endswith(":import"):
         how["params"] = {"source": "crm"}
     if path.endswith("{id}/retention"):
         how["params"] = {"field": "email"}
-    sent = _put(path, subject, mine), _put(body, subject, mine)
+    sent = _put(path, subject, own_subject), _put(body, subject, own_subject)
     return await node.call(role, method, *sent, tenant=OTHER, headers=headers, **how)
 
 
-async def test_every_route_of_the_document_is_tried(sqlite_node):
+async def test_every_documented_route_is_covered(sqlite_node):
     document = (await sqlite_node.http.get("/openapi.json")).json()
     routes = {
         (method.upper(), path.replace("{subject}", "{id}").replace("{collection}", "purchase"))
@@ -177,48 +177,48 @@ async def test_every_route_of_the_document_is_tried(sqlite_node):
     assert routes == set(ATTEMPTS)
 
 
-async def test_a_person_of_another_tenant_is_nobody_on_every_route(node, theirs):
-    mine = await node.create(tenant=OTHER)  # all that the two have in common is what stands in their fields
-    before = await node.read("dpo", theirs, ["name", "external_ids", "purchase.order"], "subject-rights")
+async def test_a_subject_of_another_tenant_is_not_found_on_any_route(node, foreign_subject):
+    own_subject = await node.create(tenant=OTHER)  # all that the two have in common is what stands in their fields
+    before = await node.read("dpo", foreign_subject, ["name", "external_ids", "purchase.order"], "subject-rights")
     for method, path in ATTEMPTS:
         if "{id}" not in path + str(ATTEMPTS[method, path][1]):
             continue
-        somebodys = await _attempt(node, method, path, theirs, mine)
+        somebodys = await _attempt(node, method, path, foreign_subject, own_subject)
         nobody = uuid4()
-        nobodys = await _attempt(node, method, path, nobody, mine)
-        assert without_ids(somebodys, theirs) == without_ids(nobodys, nobody), (method, path)
+        nobodys = await _attempt(node, method, path, nobody, own_subject)
+        assert without_ids(somebodys, foreign_subject) == without_ids(nobodys, nobody), (method, path)
         assert somebodys.status_code in {200, 404}
         assert "Ada" not in somebodys.text
-    after = await node.read("dpo", theirs, ["name", "external_ids", "purchase.order"], "subject-rights")
+    after = await node.read("dpo", foreign_subject, ["name", "external_ids", "purchase.order"], "subject-rights")
     assert before.json()["fields"] == after.json()["fields"]
-    assert (await node.call("dpo", "GET", f"/v1/subjects/{theirs}/consents")).json()["history"] == []
+    assert (await node.call("dpo", "GET", f"/v1/subjects/{foreign_subject}/consents")).json()["history"] == []
     named = {whom for each in await node.entries(OTHER) for whom in each.subjects}
-    assert named == {await node.pseudonym(mine)}
+    assert named == {await node.pseudonym(own_subject)}
 
 
-async def test_two_people_of_two_tenants_are_not_made_one(node, theirs):
-    mine = await node.create(tenant=OTHER)
-    found = await node.post("dpo", f"/v1/subjects/{mine}:duplicates", tenant=OTHER)
+async def test_subjects_of_different_tenants_cannot_be_merged(node, foreign_subject):
+    own_subject = await node.create(tenant=OTHER)
+    found = await node.post("dpo", f"/v1/subjects/{own_subject}:duplicates", tenant=OTHER)
     assert found.json()["results"] == []  # the very same fields
-    for survivor, duplicate in ((mine, theirs), (theirs, mine)):
+    for survivor, duplicate in ((own_subject, foreign_subject), (foreign_subject, own_subject)):
         body = {"survivor": survivor, "duplicate": duplicate, "evidence": "the same person"}
         for tenant in ("default", OTHER):
             problem(await node.post("dpo", "/v1/subjects:merge", body, tenant=tenant), 404, "subject-not-found")
-    for subject, tenant in ((theirs, "default"), (mine, OTHER)):
+    for subject, tenant in ((foreign_subject, "default"), (own_subject, OTHER)):
         read = await node.read("dpo", subject, ["name"], "subject-rights", tenant=tenant)
         assert read.json()["fields"] == {"name": "Ada Lovelace"}
 
 
-async def test_what_is_imported_is_about_ones_own_people(node, theirs):
-    mine = await node.create(external_ids={"shop": "4711"}, tenant=OTHER)
-    told = (await _attempt(node, "POST", "/v1/consents:import", theirs)).json()
+async def test_an_import_changes_only_subjects_of_its_own_tenant(node, foreign_subject):
+    own_subject = await node.create(external_ids={"shop": "4711"}, tenant=OTHER)
+    told = (await _attempt(node, "POST", "/v1/consents:import", foreign_subject)).json()
     assert (told["written"], told["refused"]) == (1, 1)
-    for subject, tenant, events in ((theirs, "default", 0), (mine, OTHER, 1)):
+    for subject, tenant, events in ((foreign_subject, "default", 0), (own_subject, OTHER, 1)):
         listed = await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents", tenant=tenant)
         assert len(listed.json()["history"]) == events
 
 
-async def test_a_notice_of_another_tenant_is_not_there(node):
+async def test_a_notice_of_another_tenant_is_not_found(node):
     text = shipped()["notices/marketing@3.md"].replace("marketing@3", "marketing@4")
     await apply_policies(node.services, "default", PolicySet.load(shipped() | {"notices/marketing@4.md": text}))
     digest = node.services.policies.active("default").policy_set.notices.version("marketing@4").digest
@@ -230,8 +230,8 @@ async def test_a_notice_of_another_tenant_is_not_there(node):
     assert "marketing@4" not in (await node.call("dpo", "GET", "/v1/notices", tenant=OTHER)).json()["notices"]
 
 
-async def test_a_record_of_processing_counts_ones_own_reads_only(node, theirs, clock):
-    await node.read("support", theirs, ["name"], "customer-support")
+async def test_a_record_of_processing_counts_only_reads_of_its_own_tenant(node, foreign_subject, clock):
+    await node.read("support", foreign_subject, ["name"], "customer-support")
     clock.advance(seconds=1)
     for tenant, reads in (("default", 1), (OTHER, 0)):
         made = (await node.call("dpo", "GET", "/v1/processing-record", tenant=tenant)).json()
@@ -240,21 +240,21 @@ async def test_a_record_of_processing_counts_ones_own_reads_only(node, theirs, c
         assert len(support["use"]["readers"]) == reads
 
 
-async def test_what_is_found_by_value_stays_in_its_tenant(node, theirs):
-    found = await _attempt(node, "POST", "/v1/subjects:search", theirs)
+async def test_a_search_finds_only_subjects_of_its_own_tenant(node, foreign_subject):
+    found = await _attempt(node, "POST", "/v1/subjects:search", foreign_subject)
     assert found.json()["results"] == []
     for path, status in (("/v1/subjects", 201), ("/v1/subjects:upsert", 200)):
-        mine = await _attempt(node, "POST", path, theirs)  # the same external id is another person here
-        assert mine.status_code == status
-        assert mine.json()["id"] != theirs
-    batch = {"subjects": [theirs, mine.json()["id"]], "fields": ["name"], "purpose": "subject-rights"}
+        own_subject = await _attempt(node, "POST", path, foreign_subject)  # the same external id is another person here
+        assert own_subject.status_code == status
+        assert own_subject.json()["id"] != foreign_subject
+    batch = {"subjects": [foreign_subject, own_subject.json()["id"]], "fields": ["name"], "purpose": "subject-rights"}
     results = (await node.post("dpo", "/v1/read", batch, tenant=OTHER)).json()["results"]
     assert results[0]["fields"] == {}
     assert results[0]["denied"]["name"]["code"] == "subject-not-found"
     assert results[1]["fields"] == {"name": "Mine"}
 
 
-async def test_the_same_value_has_another_digest_in_each_tenant(node):
+async def test_equal_values_have_different_digests_in_each_tenant(node):
     profile = {"name": "Ada Lovelace", "email": "ada@example.org", "phone": "+442079460123"}
     await node.create(profile, external_ids={"shop": "1"})
     await node.create(profile, external_ids={"shop": "1"}, tenant=OTHER)
@@ -265,14 +265,14 @@ async def test_the_same_value_has_another_digest_in_each_tenant(node):
         assert by_tenant["default"].isdisjoint(by_tenant[OTHER])
 
 
-async def test_a_log_shows_its_own_tenants_entries_only(node, theirs):
-    mine = await node.create(tenant=OTHER)
-    await node.read("support", theirs, ["name"], "customer-support")
+async def test_the_audit_log_shows_only_entries_of_its_own_tenant(node, foreign_subject):
+    own_subject = await node.create(tenant=OTHER)
+    await node.read("support", foreign_subject, ["name"], "customer-support")
     theirs_entries = {str(each.id) for each in await node.entries("default")}
     for params in (
         {},
-        {"subject": theirs},
-        {"subject": str(await node.pseudonym(theirs))},
+        {"subject": foreign_subject},
+        {"subject": str(await node.pseudonym(foreign_subject))},
         {"principal": str((await node.caller("support")).principal.id)},
         {"before": str(UUID(int=2**128 - 1))},
         {"action": "create"},
@@ -280,19 +280,19 @@ async def test_a_log_shows_its_own_tenants_entries_only(node, theirs):
         shown = (await node.call("dpo", "GET", "/v1/audit/entries", params=params, tenant=OTHER)).json()["entries"]
         assert theirs_entries.isdisjoint(each["id"] for each in shown)
         assert all(each["tenant"] == OTHER for each in shown)
-    shown = (await node.call("dpo", "GET", "/v1/audit/entries", params={"subject": mine}, tenant=OTHER)).json()
+    shown = (await node.call("dpo", "GET", "/v1/audit/entries", params={"subject": own_subject}, tenant=OTHER)).json()
     assert [each["action"] for each in shown["entries"]] == ["create"]
 
 
-async def test_a_cursor_of_another_tenant_leads_nowhere(node, theirs):
-    made = await node.append("sales", theirs, "purchase", {"order": "A-2"}, "order-fulfilment")
-    mine = await node.create(tenant=OTHER)
+async def test_a_cursor_of_another_tenant_finds_nothing(node, foreign_subject):
+    made = await node.append("sales", foreign_subject, "purchase", {"order": "A-2"}, "order-fulfilment")
+    own_subject = await node.create(tenant=OTHER)
     body = {"fields": ["order"], "purpose": "subject-rights", "cursor": UUID(made.json()["id"]).hex}
-    path = f"/v1/subjects/{mine}/records/purchase:read"
+    path = f"/v1/subjects/{own_subject}/records/purchase:read"
     assert (await node.post("dpo", path, body, tenant=OTHER)).json()["results"] == []
 
 
-async def test_an_idempotency_key_is_its_principals_own(node):
+async def test_idempotency_keys_are_separate_for_each_principal(node):
     body = {"profile": {"name": "One"}, "purpose": "order-fulfilment"}
     headers = {"Idempotency-Key": "the-same"}
     answers = [
@@ -322,7 +322,7 @@ async def test_each_tenant_has_its_own_policies(node, tmp_path):
     assert policy_folder(node.vault.settings, OTHER).is_relative_to(node.vault.settings.vault / "tenants")
 
 
-async def test_a_rule_for_another_tenant_counts_for_nobody_else(node):
+async def test_a_rule_for_another_tenant_grants_nothing(node):
     one = await node.create()
     files = dict(node.services.policies.active("default").policy_set.files)
     files["policy.csv"] += "p, support, acme, email.clear, read, customer-support, allow\n"
@@ -330,7 +330,7 @@ async def test_a_rule_for_another_tenant_counts_for_nobody_else(node):
     assert (await node.read("support", one, ["email"], "customer-support")).status_code == 403
 
 
-async def test_rates_are_counted_apart(sqlite_place, clock):
+async def test_rate_limits_are_counted_for_each_tenant(sqlite_place, clock):
     async with sqlite_place.node(clock, reads_per_minute=3) as node:
         one, two = await node.create(), await node.create(tenant=OTHER)
         for _ in range(3):

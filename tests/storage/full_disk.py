@@ -1,4 +1,4 @@
-"""Run as a program: fill a vault's database until the file may not grow, then give it room again; tell as JSON.
+"""Run as a program: fill a vault's database to its size limit, then lift the limit; prints JSON.
 
 A process of its own, because the limit (``RLIMIT_FSIZE``) holds for the whole of it.
 """
@@ -22,7 +22,7 @@ from vault.ids import new_id, random_id
 from vault.storage.database import Database
 
 ROOM = 400_000
-"""Bytes that the database, and again its WAL, may take."""
+"""Size limit in bytes of the database, and of its WAL."""
 
 
 def limit(room):
@@ -30,7 +30,7 @@ def limit(room):
 
 
 async def until_refused(call, done):
-    """Call until it is refused; tell by which code and how long the refusal took."""
+    """Call until it is refused; returns the code and the duration of the refusal."""
     while True:
         started = time.monotonic()
         try:

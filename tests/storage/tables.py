@@ -60,6 +60,6 @@ PARTS = Query(select(PART.c.word).where(PART.c.tenant_id == bindparam("tenant"))
 
 
 def thing(tenant, key, **values):
-    """Make a whole row; what is not named is NULL."""
+    """Make a whole row; columns that are not named are NULL."""
     row = dict.fromkeys(THING.columns.keys())
     return tuple((row | {"tenant_id": tenant, "id": key} | values).values())

@@ -1,4 +1,4 @@
-"""Calls that wait at the same moment travel together."""
+"""Calls that wait at the same moment share one batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vault.storage.batcher import Batcher
 
 
 class Batches:
-    """What a batcher runs: notes each batch and holds it until it is let go."""
+    """The function of a batcher: records each batch and blocks until it is released."""
 
     def __init__(self, *, hold=False, answer=lambda item: item * 10):
         self.seen = []
@@ -34,7 +34,7 @@ class Batches:
             self.under_way -= 1
 
 
-async def test_items_of_one_moment_are_one_batch_and_each_gets_its_own_result():
+async def test_concurrent_items_are_one_batch_and_each_gets_its_own_result():
     batches = Batches()
     batcher = Batcher(batches)
     assert await asyncio.gather(*(batcher.submit(n) for n in range(100))) == [n * 10 for n in range(100)]
@@ -118,7 +118,7 @@ async def test_an_empty_batch_is_not_run():
 
 
 @pytest.mark.parametrize("answers", [[], [1], [1, 2, 3]])
-async def test_a_run_with_too_few_or_too_many_results_is_an_error_for_all_and_not_a_wait_without_end(answers):
+async def test_a_run_with_too_few_or_too_many_results_fails_all_callers(answers):
     async def run(_items):
         await asyncio.sleep(0)
         return answers

@@ -1,4 +1,4 @@
-"""Transactions, appends and bulk inserts: whole or not at all."""
+"""Transactions, appends and bulk inserts are atomic."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_a_reading_transaction_sees_one_snapshot_and_does_not_block_writer
     assert len(await things(database)) == 1
 
 
-async def test_two_processes_worth_of_databases_write_at_the_same_time(database, open_database):
+async def test_two_open_databases_write_at_the_same_time(database, open_database):
     nodes = [database, open_database()]
 
     async def write(node, way):
@@ -156,7 +156,7 @@ async def test_a_failed_statement_inside_a_block_can_be_answered_there(database)
 @pytest.mark.parametrize(
     "url", ["", "nonsense", "mysql://host/name", "sqlite://", "sqlite:///", "oracle://u:hunter2@h/x"]
 )
-def test_a_url_of_no_database_that_we_run_on_is_refused_without_repeating_it(url):
+def test_a_url_of_an_unsupported_database_is_refused_without_repeating_it(url):
     with pytest.raises(Misconfigured) as caught:
         Database(url)
     assert "hunter2" not in f"{caught.value}{caught.value.hint}"

@@ -1,4 +1,4 @@
-"""A disk without room: refused in time, nothing half written, and all is well once there is room."""
+"""On a full disk writes are refused in time, nothing is half written, and writes succeed once there is room."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_full_disk_refuses_writes_and_audit_entries_and_nothing_is_lost(tmp_path):
+def test_a_full_disk_refuses_writes_and_audit_entries_and_loses_nothing(tmp_path):
     path = tmp_path / "data.sqlite"
     path.touch(mode=0o600)
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""Migrations make the very tables that the code describes, on both databases, once."""
+"""Migrations create the tables of the code once, on both databases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FAMILIES = pytest.mark.parametrize(
 
 
 @FAMILIES
-async def test_the_migrations_make_the_tables_of_the_code(open_database, which, family):
+async def test_migrated_tables_match_the_code(open_database, which, family):
     database = open_database()
     await upgrade(database, which)
 
@@ -43,7 +43,7 @@ async def test_the_migrations_make_the_tables_of_the_code(open_database, which, 
 
 
 @FAMILIES
-async def test_keys_and_uniqueness_are_as_the_code_says(open_database, which, family):
+async def test_migrated_primary_keys_and_constraints_match_the_code(open_database, which, family):
     """Alembic compares no primary keys."""
     database = open_database()
     await upgrade(database, which)
@@ -72,14 +72,14 @@ async def test_keys_and_uniqueness_are_as_the_code_says(open_database, which, fa
     }
 
 
-def test_every_hot_table_leads_with_its_tenant():
+def test_every_hot_table_has_the_tenant_first_in_its_key():
     alone = {"api_key", "restore"}  # found by its id alone, which tells its tenant; and of the whole database
     for table in [*DataTable.metadata.tables.values(), *KeyTable.metadata.tables.values()]:
         if table.name not in alone:
             assert next(iter(table.primary_key)).name == "tenant_id", table.name
 
 
-async def test_an_upgrade_happens_once_and_says_what_it_did(open_database):
+async def test_an_upgrade_runs_once_and_reports_its_revisions(open_database):
     database = open_database()
     assert not await is_current(database, "data")
     before, after = await upgrade(database, "data")
@@ -122,7 +122,7 @@ def test_two_nodes_that_start_together_migrate_one_after_the_other(data_url):
 
 
 @pytest.mark.parametrize("which", ["data", "keys", "ledger"])
-def test_the_revisions_that_are_read_without_alembic_are_those_that_alembic_reads(which):
+def test_revisions_read_without_alembic_match_those_of_alembic(which):
     scripts = ScriptDirectory.from_config(migrate._config(which))
     assert migrate._head(which) == scripts.get_current_head()
     assert set(migrate._revisions(which)) == {script.revision for script in scripts.walk_revisions()}

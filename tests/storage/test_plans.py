@@ -1,4 +1,4 @@
-"""Hot queries go through an index to the rows that they ask for, and never through all rows of a tenant."""
+"""Hot queries use an index and never scan all rows of a tenant."""
 
 from __future__ import annotations
 

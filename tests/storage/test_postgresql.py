@@ -1,4 +1,4 @@
-"""What is particular to PostgreSQL."""
+"""Behaviour that is specific to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def things(database):
 
 
 @ON_POSTGRESQL
-async def test_the_url_may_say_what_libpq_understands(database, open_database):
+async def test_the_url_accepts_libpq_options(database, open_database):
     other = open_database(suffix="&sslmode=disable")
     await other.append({THING: [thing("t", new_id())]})
     await other.ping()

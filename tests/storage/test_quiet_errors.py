@@ -1,4 +1,4 @@
-"""No error of the database, nor anything that hangs on it, repeats a value."""
+"""No database error, cause or context repeats a value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANARY = "canary-4711@example.org"
 
 
 def family(error, seen=None):
-    """List an error with all that hangs on it: causes, contexts and the driver's original."""
+    """List an error with its causes, contexts and the driver's original."""
     seen = {} if seen is None else seen
     if error is not None and id(error) not in seen:
         seen[id(error)] = error
@@ -29,7 +29,7 @@ def family(error, seen=None):
 
 
 def told(error):
-    """Return all that can be read off an error without looking into frames."""
+    """Return all text of an error, without its frames."""
     parts = []
     for each in family(error):
         parts += [str(each), repr(each), repr(each.args), repr(vars(each))]
@@ -115,7 +115,7 @@ async def test_the_error_of_a_failing_statement_does_not_show_the_value(database
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_the_kind_and_state_of_an_error_stay_for_those_who_run_the_database(database):
+async def test_the_kind_and_sqlstate_of_an_error_are_kept(database):
     await database.append({THING: [thing("t", new_id(), name=CANARY)]})
     with pytest.raises(IntegrityError) as caught:
         await database.append({THING: [thing("t", new_id(), name=CANARY)]})
@@ -129,7 +129,7 @@ async def test_the_kind_and_state_of_an_error_stay_for_those_who_run_the_databas
     assert isinstance(caught.value, DBAPIError)
 
 
-async def test_the_public_message_names_a_class_and_no_more(database):
+async def test_the_public_message_names_only_the_error_class(database):
     with pytest.raises(Unavailable) as caught:
         async with database.reading() as connection:
             await connection.execute(text("SELECT * FROM nowhere"))
@@ -138,6 +138,6 @@ async def test_the_public_message_names_a_class_and_no_more(database):
     assert caught.value.hint
 
 
-def test_native_leaves_what_sqlite_takes_by_itself():
+def test_native_leaves_types_that_sqlite_accepts():
     assert [native(each) for each in (None, 1, "a", b"b", True)] == [None, 1, "a", b"b", True]
     assert isinstance(sqlite3.sqlite_version, str)

@@ -1,4 +1,4 @@
-"""What is particular to the embedded database: its settings, its one file, its one writer."""
+"""Behaviour that is specific to SQLite: its settings, its one file, its one writer."""
 
 from __future__ import annotations
 

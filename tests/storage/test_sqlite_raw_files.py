@@ -1,4 +1,4 @@
-"""A database file is read as it lies, and no lock of SQLite's is lost by it."""
+"""Reading a raw database file does not release SQLite's locks."""
 
 from __future__ import annotations
 

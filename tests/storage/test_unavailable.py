@@ -1,4 +1,4 @@
-"""Whatever befalls the database: one error, within the deadline, the event loop awake; and afterwards all is well."""
+"""Every database failure is one error within the deadline without blocking the event loop; later calls succeed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from vault.ids import new_id
 
 TIMEOUT = 0.6
 SLACK = 0.5
-"""Seconds that a loaded machine may be late."""
+"""Tolerance in seconds for a loaded machine."""
 READS_DESPITE = {"locked"}
-"""Troubles that keep nobody from reading SQLite, or PostgreSQL's catalogue."""
+"""Failures that do not prevent reads of SQLite, or of PostgreSQL's catalogue."""
 
 
 def calls(database):
@@ -132,8 +132,8 @@ async def test_a_terminated_backend_rolls_its_transaction_back(open_database, da
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_an_append_that_is_given_up_keeps_the_lock_until_its_thread_is_done(open_database, data_url):
-    """Else the appends of a stalled disk would queue up behind the thread, and be written long after their refusal."""
+async def test_an_abandoned_append_keeps_the_lock_until_its_thread_ends(open_database, data_url):
+    """Otherwise the appends on a stalled disk would queue behind the thread and be written long after their refusal."""
     database = open_database(timeout=2)
     await make_tables(database)
     await database.append({THING: [thing("t", new_id())]})
@@ -166,7 +166,7 @@ async def test_a_reader_opens_while_another_process_writes(open_database, data_u
         other.close()
 
 
-async def test_closing_during_trouble_ends(open_database, data_url):
+async def test_closing_during_a_failure_returns(open_database, data_url):
     database = open_database(timeout=TIMEOUT)
     await make_tables(database)
     for call in calls(database).values():

@@ -1,4 +1,4 @@
-"""Real trouble for a real database: each a context in which it is gone, locked, hangs …, and after which it is back."""
+"""Real database failures: contexts in which the database is missing, locked or hanging, and after which it works."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TROUBLES = [
     ("postgresql", "hanging"),
     ("postgresql", "locked"),
 ]
-"""Dialect and trouble, for ``parametrize(..., indirect=["dialect"])``."""
+"""Dialect and failure, for ``parametrize(..., indirect=["dialect"])``."""
 
 
 @asynccontextmanager
 async def trouble(name, url, table):
-    """Be in trouble of a kind; ``table`` is the one that PostgreSQL locks."""
+    """Cause a failure of a kind; ``table`` is the table that PostgreSQL locks."""
     if url.startswith("sqlite"):
         path = Path(url.removeprefix("sqlite:///"))
         with {"gone": _gone, "replaced": _replaced, "locked": _locked_file}[name](path):
@@ -116,7 +116,7 @@ def control(server, *words):
 
 
 class Ticking:
-    """Ticks on the event loop all the while, and knows for how long it was ever kept from it."""
+    """Ticks on the event loop and records the longest delay."""
 
     def __init__(self, every=0.005):
         self._every = every

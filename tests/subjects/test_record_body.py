@@ -143,7 +143,7 @@ def test_values_are_picked_in_the_order_asked_for(body, data):
     assert all(each.source is None or each.source.encode() in bytes(picked.origins) for each in body.values())
 
 
-def test_nothing_is_picked_where_a_value_is_missing_or_there_is_no_body():
+def test_picking_a_missing_value_raises_not_whole():
     body = pack({"email": Stored(b"sealed")}, None)
     for fields, packed in ((["email", "phone"], body), (["email"], b"\x93")):
         with pytest.raises(NotWhole):

@@ -1,4 +1,4 @@
-"""Blind indexes lead to those who have a value, and to nobody by another's key."""
+"""Blind indexes find the subjects with a value, and nothing under another tenant's key."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def test_a_match_is_verified_by_the_unsealed_value(kind, stored, wanted, expecte
     assert matches(kind, stored, wanted) is expected
 
 
-def test_the_number_of_a_tail_is_read_from_its_name():
+def test_the_length_of_a_last_n_index_is_read_from_its_name():
     assert tail_length("last_12") == 12
 
 
-def test_the_same_value_has_other_digests_in_other_fields_kinds_lengths_and_tenants():
-    """Else whoever steals the table could join fields, tell prefixes from whole values, or compare tenants."""
+def test_digests_of_one_value_differ_by_field_kind_length_and_tenant():
+    """Otherwise a stolen table could be joined by fields, would tell prefixes from whole values, or compare tenants."""
     everything = []
     for name in ("first_name", "last_name"):
         for collection in ("profile", "family_member"):
@@ -102,7 +102,7 @@ def test_the_same_value_has_other_digests_in_other_fields_kinds_lengths_and_tena
     assert len(set(everything)) == len(everything)
 
 
-def test_prefixes_of_each_length_have_keys_of_their_own():
+def test_each_prefix_length_has_its_own_key():
     found = digests(KEYS, field(PREFIX), "a" * 20)
     assert len(found) == len(set(found)) == len(PREFIXES)
     # a digest of "aa" under the key of three letters is none of a person's

@@ -1,4 +1,4 @@
-"""Subjects and records are found by their ids, digests and other systems' ids: their own tenant's, and no others."""
+"""Subjects and records are found by ids, digests and external ids, only within their tenant."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_a_subject_without_a_profile_is_found(store, database):
     assert (found.profile, found.state) == (None, "erased")
 
 
-async def test_subjects_are_in_the_order_of_the_query_with_none_for_unknown_ones(store, database):
+async def test_subjects_are_in_the_order_of_the_query_with_none_for_unknown_ids(store, database):
     people = [new_id() for _ in range(4)]
     await add(store, database, subjects=[subject_row(each) for each in people[:3]])
     asked = (people[2], people[3], people[0], people[2])
@@ -122,8 +122,8 @@ async def test_concurrent_reads_share_one_query(store, database):
     assert database.fetches == 1
 
 
-async def test_reads_of_several_tenants_are_never_one_query(store, database):
-    """So that row-level security by session stays possible."""
+async def test_reads_of_different_tenants_use_separate_queries(store, database):
+    """This keeps row-level security by session possible."""
     ours, theirs = new_id(), new_id()
     await add(store, database, subjects=[subject_row(ours), subject_row(theirs, tenant="theirs")])
     answers = await asyncio.gather(
@@ -181,7 +181,7 @@ async def test_records_come_newest_first_and_only_the_collections_asked_for(stor
         assert set(each.many) == {"purchase", "offer"}
 
 
-async def test_of_many_records_the_newest_are_fetched_and_one_more(store, database):
+async def test_the_newest_records_are_fetched_and_one_more(store, database):
     ada = new_id()
     records = [new_id() for _ in range(MOST_RECORDS + 20)]
     await add(

@@ -1,4 +1,4 @@
-"""People whose time is up, and what is there of them past all doors."""
+"""Subjects whose retention has ended, and their stored values read without access control."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from vault.sweep.run import Pace
 __all__ = ["ADA", "DEFAULT_TENANT", "buy", "keys_of", "rows_of", "somebody", "state_of"]
 
 REVIEWED = """by_relationship = { former = "P1Y" } # who"""
-"""Where the shipped schedule lets something be put in for customer-support."""
+"""The line of the shipped schedule at which a test adds rules for customer-support."""
 START = date(2026, 3, 5)
 
 
 async def swept(node, **how):
-    """Sweep, as fast as it goes; returns what it counted."""
+    """Sweep without pacing; returns the counts."""
     run = await sweep(node.services, DEFAULT_TENANT, pace=unpaced(), **how)
     assert run is not None
     assert run.finished_at is not None
@@ -52,13 +52,13 @@ async def _at_once(_seconds) -> None:
 
 
 def go_to(clock, day: date, hour: int = 0) -> None:
-    """Let it be a day, at its very beginning unless said otherwise."""
+    """Set the clock to a day, at midnight by default."""
     moment = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
     clock.advance(seconds=(moment - clock.now()).total_seconds())
 
 
 async def there(node, subject) -> dict[str, list]:
-    """Open all that there is of somebody, past all doors: by collection and name in the body."""
+    """Open every stored value of a subject without access control: by collection and name in the body."""
     whom = UUID(str(subject))
     node.services.keyring.evict(DEFAULT_TENANT, whom)
     keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [whom])).get(whom)
@@ -74,7 +74,7 @@ async def there(node, subject) -> dict[str, list]:
 
 
 async def put_in_force(node, *changes) -> None:
-    """Put the shipped policies in force with changes in retention.toml."""
+    """Activate the shipped policies with changes in retention.toml."""
     files = dict(node.services.policies.active(DEFAULT_TENANT).policy_set.files)
     for old, new in changes:
         assert old in files["retention.toml"], old
@@ -83,7 +83,7 @@ async def put_in_force(node, *changes) -> None:
 
 
 async def sweeps_on_record(node):
-    """Return what the audit log says of people who were swept."""
+    """Return the audit entries of swept subjects."""
     return [each for each in await node.entries() if each.action == "sweep" and each.subjects]
 
 

@@ -1,4 +1,4 @@
-"""What lies beside the records of somebody who is swept: sealed anew with what stays, gone with what goes."""
+"""Data related to a swept subject is resealed with the values that stay and deleted with those that end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAID = {
 
 @pytest.fixture
 async def subject(node, clock):
-    """Make somebody years ago who has bought something then, of which the books still tell."""
+    """Make a subject with a purchase years ago that accounting still keeps."""
     clock.advance(seconds=(THEN - clock.now()).total_seconds())
     subject = await somebody(node, bought=["2022-01-05T12:00:00Z"])
     clock.advance(seconds=(NOW - clock.now()).total_seconds())
@@ -56,7 +56,7 @@ async def test_packages_of_what_was_erased_go(node, subject):
     assert await rows_of(node, "package", subject) == 0
 
 
-async def test_only_the_bare_proof_of_consent_is_left_of_a_fully_swept_subject(node, clock, subject):
+async def test_a_fully_swept_subject_keeps_only_the_proof_of_consent(node, clock, subject):
     clock.advance(days=365 * 12)
     assert (await swept(node)).whole == 1
     for table in ("package", "rectification", "subject_session", "consent_confirmation", "subject_clock"):
@@ -80,7 +80,7 @@ async def test_a_sweep_erases_merged_duplicates_too(node, clock):
     assert await rows_of(node, "subject_alias", one) == 0
 
 
-async def test_what_comes_in_during_a_sweep_is_neither_lost_nor_swept(node, clock, subject):
+async def test_a_value_written_during_a_sweep_is_neither_lost_nor_swept(node, clock, subject):
     profile = {"phone": "+442079460999"}
     writes = [buy(node, subject, f"2026-03-0{day}T10:00:00Z", order=f"new-{day}") for day in range(1, 5)]
     changes = [node.patch("sales", subject, profile, "order-fulfilment") for _ in range(1)]

@@ -1,4 +1,4 @@
-"""Sweeps at the command line: foreseen, tried, run, listed."""
+"""Sweeps at the command line: previewed, dry run, run, listed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LONG_AGO = datetime(2015, 3, 5, 12, tzinfo=UTC)
 
 @pytest.fixture
 def over(vault_folder):
-    """Make somebody of whom nothing is to be kept any more."""
+    """Make a subject whose values have all ended."""
     people_in(vault_folder, {"name": "Ada", "email": "ada@example.org"}, clock=FixedClock(LONG_AGO))
 
 
-def test_ended_values_are_previewed_dry_run_and_swept(in_vault, over):
+def test_expired_values_are_previewed_dry_run_and_swept(in_vault, over):
     waiting = in_vault.json("retention", "due", "--days", "0")["waiting"]
     assert [(each["field"], each["state"], each["values"]) for each in waiting] == [
         ("profile.email", "next-sweep", 1),

@@ -1,4 +1,4 @@
-"""For anybody on any day: what is taken has no ground left, what is left has one, and nobody is looked at too late."""
+"""For any subject on any day: deleted values have no claim, kept values have one, and no subject becomes due too late."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TURNING = PolicySet.load(
         ),
     }
 )
-"""Whoever is silent for a year is a former customer, of whom much ends on that very day."""
+"""A subject without contact for a year is a former customer, for whom many periods end on that day."""
 WHOM = UUID(int=1)
 FIRST, LAST = date(2000, 1, 1), date(2040, 12, 31)
 DAYS = st.dates(FIRST, LAST)

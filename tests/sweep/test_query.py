@@ -1,4 +1,4 @@
-"""What ends is foreseen by day and field, nothing is opened for that, and a dry run changes nothing."""
+"""Previews count ending values by day and field without opening them, and a dry run changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def me():
 
 
 async def two(node):
-    """Make two people of whom everything ends three years later, and one who has ordered."""
+    """Make two subjects whose values all end three years later, and one with an order."""
     people = [await node.create({"name": "Ada", "email": "ada@example.org"}), await node.create({"name": "Bob"})]
     await somebody(node, profile={"name": "Eve"}, bought=["2026-03-01T10:00:00Z"])
     return people

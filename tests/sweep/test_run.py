@@ -1,4 +1,4 @@
-"""A sweep takes away what nothing keeps any more, on its day and not before, and nothing else."""
+"""A sweep deletes values that nothing keeps any more, on their day and not before, and nothing else."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from vault.sweep.run import run_sweep
 from vault.sweep.store import SILENT, sweep_under_way
 
 LAST_DAY = date(2029, 3, 5)
-"""Three years after the last contact, which is the day on which the person came in."""
+"""Three years after the last contact, which is the day on which the subject was created."""
 GONE = "UPDATE record SET body = :body WHERE subject_id = :id"
 
 
-async def test_a_value_goes_on_the_day_after_its_end_and_not_before(node, clock):
+async def test_a_value_is_deleted_on_the_day_after_its_end_and_not_before(node, clock):
     subject = await node.create({"name": "Ada", "email": "ada@example.org"})
     assert (await swept(node)).erased == 0
     go_to(clock, LAST_DAY, hour=23)
@@ -51,7 +51,7 @@ async def test_a_value_goes_on_the_day_after_its_end_and_not_before(node, clock)
     assert await keys_of(node, subject) == []
 
 
-async def test_what_a_law_keeps_stays_readable_under_a_new_key_and_all_older_keys_are_gone(node, clock):
+async def test_a_value_kept_by_law_stays_readable_under_a_new_key_and_older_keys_are_destroyed(node, clock):
     subject = await somebody(node, bought=[LATELY])
     await swept(node)
     clock.advance(days=365 * 4)
@@ -65,7 +65,7 @@ async def test_what_a_law_keeps_stays_readable_under_a_new_key_and_all_older_key
     assert (state, kept) == ("done", 2)
 
 
-async def test_of_a_value_a_view_may_take_its_place_and_goes_in_its_turn(node, clock):
+async def test_a_view_replaces_an_expired_value_and_is_deleted_later(node, clock):
     subject = await node.create(dict(ADA))
     go_to(clock, LAST_DAY + timedelta(days=1))
     assert (await swept(node)).generalised == 1
@@ -75,7 +75,7 @@ async def test_of_a_value_a_view_may_take_its_place_and_goes_in_its_turn(node, c
     assert await state_of(node, subject) == "erased"
 
 
-async def test_nobody_is_found_by_what_is_gone_and_everybody_by_what_stays(node, clock):
+async def test_subjects_are_found_by_kept_values_and_not_by_deleted_values(node, clock):
     profile = {"name": "Ada Lovelace", "email": "ada@example.org"}
     subject = await somebody(node, profile=profile, bought=[LATELY])
     fields = node.services.policies.active(DEFAULT_TENANT).policy_set.catalogue.collections["profile"].fields
@@ -95,7 +95,7 @@ async def leads(node, subject):
     return {bytes(row[0]) for row in rows}
 
 
-async def test_of_whom_nothing_is_left_nothing_leads_to_them_any_more(node, clock):
+async def test_a_fully_swept_subject_is_found_by_no_identifier(node, clock):
     subject = await somebody(node, bought=[LATELY])
     pseudonym = await node.pseudonym(subject)
     clock.advance(days=365 * 11)
@@ -107,7 +107,7 @@ async def test_of_whom_nothing_is_left_nothing_leads_to_them_any_more(node, cloc
     assert await node.pseudonym(subject) != pseudonym
 
 
-async def test_each_persons_sweep_is_on_the_log_once_with_the_names_of_what_went(node, clock):
+async def test_the_audit_log_has_one_entry_per_swept_subject_with_the_deleted_fields(node, clock):
     subject = await somebody(node, profile={"name": "Ada", "email": "ada@example.org"}, bought=[LATELY])
     whom = await node.pseudonym(subject)
     clock.advance(days=365 * 4)
@@ -118,7 +118,7 @@ async def test_each_persons_sweep_is_on_the_log_once_with_the_names_of_what_went
     assert told.fields == ("profile.email.clear",)
 
 
-async def test_a_record_of_which_nothing_is_left_goes_and_the_person_stays(node, clock):
+async def test_an_empty_record_is_deleted_and_its_subject_stays(node, clock):
     subject = await somebody(node, profile={"name": "Ada"})
     await write_to(node, subject)
     clock.advance(days=365 * 2 + 10)
@@ -128,7 +128,7 @@ async def test_a_record_of_which_nothing_is_left_goes_and_the_person_stays(node,
     assert await rows_of(node, "record", subject) == 1
 
 
-async def test_what_a_hold_covers_stays_until_it_is_lifted(node, clock):
+async def test_a_held_value_stays_until_the_hold_is_lifted(node, clock):
     subject = await node.create({"name": "Ada", "email": "ada@example.org"})
     held = pack(ConsentState(holds=(Held(hold=b"h" * 16, purpose="legal-claims", names=("profile.email",)),)))
     await node.sql("UPDATE subject SET standing = :held WHERE id = :id", held=held, id=UUID(subject))
@@ -140,7 +140,7 @@ async def test_what_a_hold_covers_stays_until_it_is_lifted(node, clock):
     assert (await swept(node)).whole == 1
 
 
-async def test_what_waits_for_a_decision_stays_and_goes_when_somebody_says_so(node, clock):
+async def test_a_value_in_review_stays_until_its_deletion_is_decided(node, clock):
     await put_in_force(node, (REVIEWED, 'at_end = { notes = "review" }\n' + REVIEWED))
     subject = await node.create_fully(name="Ada", notes="Prefers mornings.")
     clock.advance(days=365 * 4)
@@ -160,7 +160,7 @@ async def test_what_waits_for_a_decision_stays_and_goes_when_somebody_says_so(no
     assert await rows_of(node, "retention_review", subject) == 0
 
 
-async def test_what_is_only_stored_from_now_on_is_counted_as_that(node, clock):
+async def test_a_value_kept_in_storage_only_is_counted_as_such(node, clock):
     await put_in_force(node, (REVIEWED, 'at_end = { notes = "restrict" }\n' + REVIEWED))
     subject = await node.create_fully(name="Ada", notes="Prefers mornings.")
     clock.advance(days=365 * 4)
@@ -182,8 +182,8 @@ async def test_a_subject_with_an_open_request_is_put_off_until_the_next_day(node
     assert (await swept(node)).whole == 1
 
 
-async def test_whose_data_is_restricted_keeps_it_until_the_restriction_is_lifted(node, clock):
-    """They may have asked for that instead of an erasure (Art. 18(1)(b) and (c))."""
+async def test_restricted_data_is_not_swept_until_the_restriction_is_lifted(node, clock):
+    """The subject may have asked for the restriction instead of an erasure (Art. 18(1)(b) and (c))."""
     subject = await node.create({"name": "Ada"})
     await node.sql("UPDATE subject SET state = 'restricted' WHERE id = :id", id=UUID(subject))
     clock.advance(days=365 * 4)
@@ -212,7 +212,7 @@ async def test_an_unreadable_value_does_not_stop_the_sweep_of_others(node, clock
     assert len(failed) == 2
 
 
-async def test_a_change_of_the_policies_lets_it_look_at_everybody(node, clock):
+async def test_changed_policies_make_the_sweep_look_at_all_subjects(node, clock):
     subject = await node.create({"name": "Ada"})
     assert (await swept(node)).people == 1
     assert (await swept(node)).people == 0
@@ -222,7 +222,7 @@ async def test_a_change_of_the_policies_lets_it_look_at_everybody(node, clock):
     assert "profile.name" in await there(node, subject)  # others claim it still
 
 
-async def test_what_comes_in_makes_a_person_due_again(node, clock):
+async def test_a_new_value_makes_its_subject_due_again(node, clock):
     subject = await node.create({"name": "Ada"})
     await swept(node)
     await buy(node, subject)
@@ -230,7 +230,7 @@ async def test_what_comes_in_makes_a_person_due_again(node, clock):
     assert (counts.people, counts.records) == (1, 1)
 
 
-async def test_of_two_sweeps_at_once_one_runs_and_nothing_happens_twice(node, clock):
+async def test_of_two_concurrent_sweeps_only_one_runs(node, clock):
     people = [await node.create({"name": f"Ada {number}"}) for number in range(6)]
     clock.advance(days=365 * 4)
     runs = await asyncio.gather(*(sweep(node.services, DEFAULT_TENANT, pace=unpaced()) for _ in range(3)))
@@ -261,7 +261,7 @@ async def test_a_silent_sweep_is_taken_over_and_its_first_runner_stops(node, clo
 
 
 @pytest.mark.parametrize("per_minute", [1, 9, 100, 60_000])
-async def test_it_never_looks_at_more_people_a_minute_than_allowed(per_minute):
+async def test_a_sweep_processes_no_more_subjects_a_minute_than_allowed(per_minute):
     from vault.sweep.run import Pace
 
     at, seen = [0.0], []

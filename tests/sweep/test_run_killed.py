@@ -1,4 +1,4 @@
-"""The process that sweeps is killed wherever it may be; another one goes on, and nobody who works meanwhile notices."""
+"""A sweep whose process is killed at any point is continued by another process, and concurrent calls succeed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEPT = {"profile.name": ["Ada"], "purchase.order": ["order-0"]}
 
 
 async def prepare(node, number, clock):
-    """Make somebody of whom the books keep something, somebody of whom nothing is left, and a sweep for both."""
+    """Make a subject with values that accounting keeps, one whose values have all ended, and a sweep for both."""
     clock.advance(seconds=(THEN - clock.now()).total_seconds())
     mail = {"email": f"ada{number}@example.org", "phone": ADA["phone"]}
     in_books = await somebody(
@@ -40,13 +40,13 @@ async def prepare(node, number, clock):
 
 
 async def resumed(node, clock, job):
-    """Go on here, once the process that died has been silent for long enough."""
+    """Continue the sweep in this process, once the killed one has been silent for long enough."""
     clock.advance(seconds=SILENT.total_seconds() + 1)
     assert await sweep_step(node.services, DEFAULT_TENANT, job.id) is None
 
 
 async def working(node, living, until: asyncio.Event) -> list[str]:
-    """Read and write all the while; returns what went wrong."""
+    """Read and write until stopped; returns the failures."""
     wrong = []
     number = 0
     while not until.is_set():
@@ -64,7 +64,7 @@ async def working(node, living, until: asyncio.Event) -> list[str]:
 
 
 async def check_between(node, in_books, over):
-    """Check what holds wherever the process has died: of everybody all is there, or what stays."""
+    """Check that each subject has either all values or only those that stay, wherever the process was killed."""
     found = await there(node, in_books) if await keys_of(node, in_books) else {}
     assert {name: found.get(name) for name in KEPT} == KEPT
     assert set(found) - set(KEPT) <= OTHERS
@@ -82,7 +82,7 @@ OTHERS = {
 
 
 async def check_ended(node, in_books, over, job):
-    """Check what holds at the end, whatever happened on the way."""
+    """Check the state after the completed sweep."""
     found = await there(node, in_books)
     assert {name: found.get(name) for name in KEPT} == KEPT
     assert not {"profile.email", "profile.phone"} & found.keys()

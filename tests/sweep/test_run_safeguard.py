@@ -1,4 +1,4 @@
-"""A sweep that would take something from unusually many people takes nothing before somebody has confirmed it."""
+"""A sweep that would delete values of unusually many subjects waits for a confirmation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MISTAKE = (
     ('[purpose.service-analytics]\nkeep = "P2Y"', '[purpose.service-analytics]\nkeep = "P2D"'),
     ('at_end = { birth_date = "birth_date.year" } # nobody', "# nobody"),
 )
-"""Periods of years that somebody has written as days."""
+"""Periods of years, written as days by mistake."""
 
 
 async def many(node, count=FEW + 1):
@@ -39,12 +39,12 @@ async def failures(node):
     return [each.code for each in await node.entries() if each.action == "sweep" and each.decision == "failed"]
 
 
-def test_the_share_counts_only_where_there_are_more_than_a_few():
+def test_the_share_limit_does_not_apply_to_small_counts():
     assert [most_of(people, 10) for people in (0, 50, 101, 1_000)] == [FEW, FEW, FEW, 100]
     assert most_of(5_000, 100) == 5_000
 
 
-async def test_periods_shortened_by_mistake_take_nothing_before_it_is_confirmed(node, clock):
+async def test_a_sweep_after_shortened_periods_waits_for_confirmation(node, clock):
     people = await many(node)
     await swept(node)
     clock.advance(days=30)
@@ -65,7 +65,7 @@ async def test_periods_shortened_by_mistake_take_nothing_before_it_is_confirmed(
     assert "profile.email" in await there(node, people[0])
 
 
-async def test_what_is_confirmed_is_taken_and_who_confirmed_is_on_record(node, clock):
+async def test_a_confirmed_sweep_runs_and_records_who_confirmed_it(node, clock):
     people = await many(node)
     await swept(node)
     clock.advance(days=30)
@@ -79,7 +79,7 @@ async def test_what_is_confirmed_is_taken_and_who_confirmed_is_on_record(node, c
     assert {each.target for each in told} == {run.id}
 
 
-async def test_a_clock_that_is_years_ahead_takes_nothing_and_nothing_waits_once_it_is_right(node, clock):
+async def test_a_clock_years_ahead_deletes_nothing_and_leaves_no_pending_confirmation(node, clock):
     people = await many(node)
     await swept(node)
     clock.advance(days=365 * 4)
@@ -89,7 +89,7 @@ async def test_a_clock_that_is_years_ahead_takes_nothing_and_nothing_waits_once_
     assert {await state_of(node, each) for each in people} == {"active"}
 
 
-async def test_what_was_confirmed_for_some_policies_is_not_for_the_next(node, clock):
+async def test_a_confirmation_is_not_valid_for_later_policies(node, clock):
     people = await many(node)
     await swept(node)
     clock.advance(days=30)
@@ -114,7 +114,7 @@ async def test_what_was_confirmed_for_some_policies_is_not_for_the_next(node, cl
     assert {await state_of(node, each) for each in people} == {"active"}
 
 
-async def test_policies_that_another_node_has_just_put_in_force_count_at_once(place, node, clock):
+async def test_policies_activated_by_another_node_apply_at_once(place, node, clock):
     subject = await node.create({"name": "Ada"})
     await swept(node)
     clock.advance(days=365 * 4)
@@ -129,7 +129,7 @@ async def test_policies_that_another_node_has_just_put_in_force_count_at_once(pl
     assert "profile.name" in await there(node, subject)
 
 
-async def test_where_the_newest_policies_do_not_load_nothing_is_taken(node, clock):
+async def test_a_sweep_deletes_nothing_if_the_newest_policies_do_not_load(node, clock):
     subject = await node.create({"name": "Ada"})
     await swept(node)
     clock.advance(days=365 * 4)
