@@ -421,7 +421,7 @@ async def _names(node, wanted):
         await node.append(
             "fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment", external_id="there"
         )
-    names["{digest}"] = notices.version("marketing@3").digest
+    names["{digest}"] = notices["marketing@3"].digest
     if "{token}" in wanted:
         asked = await _said(node, subject, "consents", **but(GIVEN, method="double-opt-in"))
         names["{token}"] = asked["confirmation"]["token"]

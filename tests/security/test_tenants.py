@@ -221,7 +221,7 @@ async def test_an_import_changes_only_subjects_of_its_own_tenant(node, foreign_s
 async def test_a_notice_of_another_tenant_is_not_found(node):
     text = shipped()["notices/marketing@3.md"].replace("marketing@3", "marketing@4")
     await apply_policies(node.services, "default", PolicySet.load(shipped() | {"notices/marketing@4.md": text}))
-    digest = node.services.policies.active("default").policy_set.notices.version("marketing@4").digest
+    digest = node.services.policies.active("default").policy_set.notices["marketing@4"].digest
     assert (await node.call("dpo", "GET", f"/v1/notices/{digest}")).status_code == 200
     problem(await node.call("dpo", "GET", f"/v1/notices/{digest}", tenant=OTHER), 404, "notice-not-found")
     await apply_policies(node.services, "default", PolicySet.load(shipped()))  # kept for ever, and for its tenant alone
