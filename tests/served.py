@@ -25,12 +25,12 @@ PATIENCE = 60.0
 class Served:
     """``cdv serve`` on a vault, and the lines that it writes."""
 
-    def __init__(self, place, workers):
+    def __init__(self, place, workers, **settings):
         self._command = [sys.executable, "-m", "vault.cli", "serve", "--vault", str(place.folder)]
         self._command += ["--host", "127.0.0.1", "--port", "0", "--workers", str(workers)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDV_")}
         inherited.pop("PROMETHEUS_MULTIPROC_DIR", None)
-        named = {f"CDV_{name.upper()}": value for name, value in place.urls.items()}
+        named = {f"CDV_{name.upper()}": str(value) for name, value in {**place.urls, **settings}.items()}
         self._environment = {**inherited, **named, "CDV_LOG_LEVEL": "debug"}
         self.lines: list[str] = []
         self._ahead: queue.Queue[str | None] = queue.Queue()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import shutil
 import socket
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -17,12 +19,12 @@ from vault import logs
 from vault.api.app import create_app
 from vault.bootstrap import apply_folders, default_folder, open_vault, read_settings
 from vault.errors import Misconfigured
+from vault.http.connection import Connection, Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
-
 
 log = logs.get_logger()
 
@@ -32,6 +34,10 @@ GRACE_SECONDS = 10
 WORKER_SECONDS = 30
 """A worker that does not answer for this time is replaced. It does not answer while it loads the program, which takes
 long on a busy machine; with a shorter time it would be replaced again and again."""
+WAITING_CONNECTIONS = 128
+"""Connections that the kernel keeps until the process takes them; it takes all of them at once."""
+OTHER_FILES = 200
+"""Descriptors of a process that are no connections of clients: databases, files, sockets of jobs."""
 GARBAGE_THRESHOLD = 50_000
 """New objects before a garbage collection; with the default of 700 there would be several in each request."""
 
@@ -53,11 +59,14 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
     logs.configure(settings.log_level)
     asyncio.run(_prepare(folder))
     os.environ["CDV_VAULT"] = str(folder.resolve())
+    limits = Limits(_affordable(settings.connections), settings.receive_deadline, settings.request_deadline)
+    http: Any = partial(Connection, limits=limits)  # uvicorn only calls it
     config = uvicorn.Config(
         app,
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=http,
+        backlog=WAITING_CONNECTIONS,
         ws="none",
         workers=workers,
         access_log=False,
@@ -76,6 +85,21 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
     with bound(address[0], address[1], shared=True), _SharedFigures():
         workers_port: Any = _SharedPort(address[0], address[1])
         Multiprocess(config, sockets=[workers_port]).run()
+
+
+def _affordable(connections: int) -> int:
+    """Return how many connections this process can keep open: fewer than set if it may not open as many files."""
+    wanted = connections + WAITING_CONNECTIONS + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))  # workers inherit it
+    if soft >= wanted:
+        return connections
+    fewer = max(1, soft - WAITING_CONNECTIONS - OTHER_FILES)
+    log.warning("fewer connections than set: the limit of open files is too low", count=fewer)
+    return fewer
 
 
 def bound(host: str, port: int, shared: bool = False) -> socket.socket:

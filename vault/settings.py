@@ -89,7 +89,11 @@ class Settings(BaseSettings):
     audit_deadline: Annotated[float, Field(gt=0, le=60)] = 2.0
     """Seconds for an audit entry to be durable; then 503."""
     request_deadline: Annotated[float, Field(gt=0, le=600)] = 15.0
-    """Seconds for any request; then 503."""
+    """Seconds for any request, then 503; and for each part of an answer to be taken."""
+    receive_deadline: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """Seconds for the head of a request to come, and again for its body; then 408."""
+    connections: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Connections that each process keeps open."""
     largest_body: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     """Bytes of a request's body."""
     reads_per_minute: Annotated[int, Field(ge=1)] = 60_000

@@ -143,6 +143,11 @@ EXPLAINED: Final = {
     "unavailable": "A database does not answer, so nothing is shown or changed.",
     "deadline-passed": "The request took too long; nothing was shown.",
     "body-too-large": "The body has more bytes than this vault accepts.",
+    "head-too-large": "A head has at most 64 KiB and 100 header fields.",
+    "request-too-slow": "The request did not come whole in time. Send the head and the body without a pause.",
+    "malformed-request": "The request is not HTTP/1.1 (RFC 9112).",
+    "too-many-connections": "The server has no room for another connection. Try again soon, with few connections that "
+    "are used again.",
     "cannot-open": "A sealed value does not open: data or keys are damaged. Inform the vault's operator.",
     "audit-entry-refused": "Internal error: an audit entry was invalid; nothing was shown or changed.",
     "misconfigured": "The vault's configuration is wrong, such as its root key. Inform the vault's operator.",

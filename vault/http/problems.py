@@ -38,6 +38,9 @@ STATUSES: Final[tuple[tuple[type[errors.VaultError], HTTPStatus], ...]] = (
     (errors.Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 TITLES: Final = {
+    HTTPStatus.BAD_REQUEST: "The request is malformed",
+    HTTPStatus.REQUEST_TIMEOUT: "The request came too slowly",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head is too large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request is invalid",
     HTTPStatus.UNAUTHORIZED: "The caller is not authenticated",
     HTTPStatus.FORBIDDEN: "Denied by policy or legal ground",
