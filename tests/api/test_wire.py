@@ -292,19 +292,39 @@ async def test_the_headers_that_every_answer_has(sqlite_node):
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({"X-Request-Id": "abc-123"}, "abc-123"),
+        ({"X-Request-Id": "0190A3c2-7f55-7c1e-8d6f-1f2e3d4c5b6a"}, "0190A3c2-7f55-7c1e-8d6f-1f2e3d4c5b6a"),
+        ({"X-Request-Id": "0190a3c27f557c1e8d6f1f2e3d4c5b6a"}, "0190a3c27f557c1e8d6f1f2e3d4c5b6a"),
         (
             {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
             "4bf92f3577b34da6a3ce929d0e0e4736",
         ),
-        ({"X-Request-Id": "mine", "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}, "mine"),
+        (
+            {
+                "X-Request-Id": "0190a3c27f557c1e8d6f1f2e3d4c5b6a",
+                "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            },
+            "0190a3c27f557c1e8d6f1f2e3d4c5b6a",
+        ),
+        (
+            {
+                "X-Request-Id": "customer-4711",
+                "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            },
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+        ),
+        ({"X-Request-Id": "abc-123"}, None),
+        ({"X-Request-Id": "4711"}, None),
+        ({"X-Request-Id": "Zebulon-Quixotrix-1985-12-10-447700900123"}, None),
+        ({"X-Request-Id": "447700900123-1985-12-10"}, None),
+        ({"X-Request-Id": "0190a3c2-7f55-7c1e-8d6f1f2e3d4c5b6a"}, None),
+        ({"X-Request-Id": "0190a3c27f557c1e8d6f1f2e3d4c5b6a1"}, None),
         ({"X-Request-Id": "ada@example.org"}, None),
         ({"X-Request-Id": "x" * 65}, None),
         ({"traceparent": "00-ADA-x-01"}, None),
         ({}, None),
     ],
 )
-async def test_a_valid_request_id_of_the_caller_is_used(sqlite_node, headers, expected):
+async def test_only_a_uuid_or_32_hex_digits_of_the_caller_is_the_request_id(sqlite_node, headers, expected):
     answer = await sqlite_node.read("support", uuid4(), ["email"], "customer-support", headers=headers)
     shown = answer.json()["request_id"]
     assert shown == expected if expected else shown not in headers.values()

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 log = logs.get_logger()
 
-_ID: Final = re.compile(rb"[A-Za-z0-9-]{1,64}")
+# Only ids that look drawn by a program. Any other may be an order, a customer or a name. The audit log keeps it
+# for good, so it would link a pseudonym to a person after the erasure.
+_ID: Final = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _SAFE: Final = (
     (b"cache-control", b"no-store"),  # personal data must not be kept in caches
@@ -115,7 +117,10 @@ class _Answer:
 
 
 def _take_in(scope: Scope) -> int | None:
-    """Set the id of the request, and return its Content-Length; None if it is unknown."""
+    """Set the id of the request, and return its Content-Length; None if it is unknown.
+
+    An id of the caller's counts if it is a UUID or 32 hexadecimal digits.
+    """
     length, request_id = None, None
     for name, value in scope["headers"]:
         if name == b"content-length":
