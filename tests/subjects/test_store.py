@@ -12,7 +12,14 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.ids import new_id, random_id
 from vault.storage.database import Database
-from vault.subjects.changes import add_external, change_index, change_record, locked_record, record_by_external
+from vault.subjects.changes import (
+    IndexChange,
+    add_external,
+    change_index,
+    change_record,
+    locked_record,
+    record_by_external,
+)
 from vault.subjects.store import MOST_RECORDS, PageQuery, Row, StoredSubject, SubjectQuery, Subjects
 from vault.subjects.tables import BLIND_INDEX, RECORD, SubjectRow
 
@@ -317,14 +324,18 @@ async def test_a_change_of_an_index_deletes_old_and_adds_new_digests(store, data
         index=[("ours", a, ada, record, 1), ("ours", b, ada, record, 1), ("ours", a, bob, record, 1)],
     )
     async with database.transaction() as connection:
-        await change_index(connection, row, gone=[a, b], come=[b, c, c], version=2)
+        await change_index(connection, [IndexChange(row, frozenset([a, b]), frozenset([b, c]))], version=2)
     async with database.reading() as connection:
         rows = await connection.execute(select(BLIND_INDEX))
         left = {(row.digest, row.subject_id, row.version) for row in rows}
     assert left == {(b, ada, 1), (c, ada, 2), (a, bob, 1)}
     async with database.transaction() as connection:
-        await change_index(connection, row, gone=[], come=[], version=2)
-        await change_index(connection, row, gone=(each for each in (b, c)), come=[], version=2)
+        await change_index(connection, [], version=2)
+        await change_index(connection, [IndexChange(row, frozenset(), frozenset())], version=2)
+        await change_index(connection, [IndexChange(row, frozenset([b, c]), frozenset(), frozenset([c]))], version=2)
+    assert await store.by_digest("ours", c, most=9) == [(ada, record)]  # another value has it
+    async with database.transaction() as connection:
+        await change_index(connection, [IndexChange(row, frozenset([b, c]), frozenset())], version=2)
     assert await store.by_digest("ours", b, most=9) == await store.by_digest("ours", c, most=9) == []
 
 

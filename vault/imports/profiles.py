@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, select, update
 
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE, expire_childrens_consents
@@ -22,20 +22,21 @@ from vault.imports.store import Outcome
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import erased_before, have_tombstones
 from vault.retention.holds import require_not_held
-from vault.subjects.changes import locked_subjects, stored_subject
+from vault.subjects.changes import IndexChange, change_index, locked_subjects, stored_subject
 from vault.subjects.record_body import coarser, pack, seal_values, unpack
 from vault.subjects.rows import (
     EXTERNAL_IDS,
     NewRecord,
-    digests,
     external_digest,
     external_rows,
+    index_of,
+    may_collide,
     record_rows,
     subject_row,
     unknown,
 )
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
-from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
+from vault.subjects.tables import EXTERNAL_REF, RECORD
 from vault.subjects.validation import merged, normalise
 
 if TYPE_CHECKING:
@@ -268,12 +269,7 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
             continue
         pseudonyms.append(change.pseudonym)
         written.records.append(_record(context, change, row, difference))
-        before, after = _digests(context, difference.old), _digests(context, difference.new)
-        written.removed_digests.extend({**_record_key(context, row), "b_digest": digest} for digest in before - after)
-        written.added_digests.extend(
-            (context.tenant, digest, row.subject_id, row.id, context.rows.index_keys.version)
-            for digest in after - before
-        )
+        written.index.append(_index_change(context, change, row, difference))
         added = _external_ids(difference.new).items() - _external_ids(difference.old).items()
         written.external.extend(external_rows(context.rows, change.subject, dict(added)))
         if BIRTH_DATE in difference.new:
@@ -289,16 +285,13 @@ class _ChangedRows:
 
     records: list[dict[str, object]] = field(default_factory=list)
     external: list[Values] = field(default_factory=list)
-    added_digests: list[Values] = field(default_factory=list)
-    removed_digests: list[dict[str, object]] = field(default_factory=list)
+    index: list[IndexChange] = field(default_factory=list)
 
 
 async def _write(context: ImportContext, connection: AsyncConnection, rows: _ChangedRows) -> None:
     if rows.records:
         await connection.execute(_UPDATE, rows.records)
-    if rows.removed_digests:
-        await connection.execute(_UNINDEX, rows.removed_digests)
-    await context.services.data.bulk(connection, BLIND_INDEX, rows.added_digests)
+    await change_index(connection, rows.index, context.rows.index_keys.version)
     external = sorted(rows.external, key=lambda row: bytes(row[1]))
     await context.services.data.bulk(connection, EXTERNAL_REF, external)
 
@@ -317,12 +310,6 @@ _UPDATE = (
         updated_at=bindparam("b_updated"),
         due_at=bindparam("b_updated"),
     )
-)
-_UNINDEX = delete(BLIND_INDEX).where(
-    BLIND_INDEX.c.tenant_id == bindparam("b_tenant"),
-    BLIND_INDEX.c.digest == bindparam("b_digest"),
-    BLIND_INDEX.c.subject_id == bindparam("b_subject"),
-    BLIND_INDEX.c.record_id == bindparam("b_record"),
 )
 
 
@@ -364,12 +351,17 @@ def _record_key(context: ImportContext, row: AnyRow) -> dict[str, object]:
     return {"b_tenant": context.tenant, "b_subject": row.subject_id, "b_record": row.id}
 
 
-def _digests(context: ImportContext, values: Mapping[str, JsonValue]) -> set[bytes]:
-    return {
-        digest
-        for name, value in values.items()
-        for digest in digests(context.rows.index_keys, context.fields[name], value)
+def _index_change(context: ImportContext, change: Change, row: AnyRow, difference: Difference) -> IndexChange:
+    catalogue, keys = context.services.policies.active(context.tenant).policy_set.catalogue, context.rows.index_keys
+    fields = {**catalogue.collections[PROFILE].fields, **context.fields}
+    aad = record_aad(context.tenant, change.subject, PROFILE, row.id)
+    others = {
+        name: decode(change.keys.open(name, stored.sealed, aad))
+        for name, stored in unpack(row.body).items()
+        if name not in difference.new and name in fields and may_collide(fields[name])
     }
+    gone, come, stay = (index_of(keys, fields, values) for values in (difference.old, difference.new, others))
+    return IndexChange(row, gone, come, stay)
 
 
 def _external_ids(values: Mapping[str, JsonValue]) -> dict[str, str]:

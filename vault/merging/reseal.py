@@ -16,7 +16,14 @@ from vault.consent.expiry import BIRTH_DATE
 from vault.crypto.seal import record_aad
 from vault.errors import NotFound
 from vault.ids import RecordId
-from vault.subjects.changes import change_index, change_record, locked_record, records_by_external, records_of
+from vault.subjects.changes import (
+    IndexChange,
+    change_index,
+    change_record,
+    locked_record,
+    records_by_external,
+    records_of,
+)
 from vault.subjects.record_body import pack, unpack
 from vault.subjects.rows import EXTERNAL_IDS, Rows, digests, united
 from vault.subjects.store import PROFILE
@@ -150,9 +157,8 @@ async def _merge_profiles(
         await change_record(
             merge.connection, survivors, body=profile.body, revision=revision, updated_at=now, due_at=now
         )
-    await change_index(
-        merge.connection, survivors, gone=(), come=profile.added_digests, version=move.index_keys.version
-    )
+    change = IndexChange(survivors, gone=frozenset(), come=profile.added_digests)
+    await change_index(merge.connection, [change], move.index_keys.version)
     return profile
 
 

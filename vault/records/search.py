@@ -249,7 +249,8 @@ class _Verification:
         row, name = self.rows.get((subject, record)), criterion.field.name
         stored = None if row is None else unpack(row.body).get(name)
         gate = self.gates.get(subject)
-        if row is None or stored is None:
+        # A short digest may lead to a record of another collection that has a field of the same name.
+        if row is None or stored is None or row.collection != criterion.field.collection:
             return False
         if gate is not None:
             if gate.before(row.collection, row.id).refusal(open_body(row.body), name, stored, None) is not None:

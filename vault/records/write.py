@@ -26,6 +26,7 @@ from vault.lifecycle.tombstones import require_no_tombstone
 from vault.retention.clocks import Newest
 from vault.retention.holds import require_not_held, unchanged_under_hold
 from vault.subjects.changes import (
+    IndexChange,
     add_external,
     change_index,
     change_record,
@@ -39,10 +40,11 @@ from vault.subjects.rows import (
     Maker,
     NewRecord,
     checked_external_ids,
-    digests,
     external_digest,
     external_rows,
+    index_of,
     is_external_id,
+    may_collide,
     record_digest,
     record_rows,
     subject_row,
@@ -87,7 +89,7 @@ class ProfileInput:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A merge patch of one record, the declarations of its fields, and the origin of the new values."""
+    """A merge patch of one record, the declared fields of its collection, and the origin of the new values."""
 
     values: Mapping[str, object]
     fields: Mapping[str, Field]
@@ -129,7 +131,8 @@ async def patch_profile(
             "a change must state the revision on which it is based",
             hint='send If-Match with the ETag of GET /v1/subjects/{id}, such as "3"',
         )
-    patch = Patch(profile.values, fields, Origin(source, services.clock.now(), profile.purpose))
+    declared = catalogue.collections[PROFILE].fields
+    patch = Patch(profile.values, declared, Origin(source, services.clock.now(), profile.purpose))
     return await change_profile(services, caller, subject, ProfileChange(decision, patch, profile.returning, revision))
 
 
@@ -229,11 +232,14 @@ async def write_values(
         updated_at=maker.now,
         due_at=maker.now,
     )
-    gone, come = (
-        {digest for name, value in values.items() for digest in digests(maker.index_keys, patch.fields[name], value)}
-        for values in (old, new if searchable else {})
-    )
-    await change_index(connection, row, gone=gone, come=come, version=maker.index_keys.version)
+    others = {
+        name: decode(keys.open(name, stored.sealed, aad))
+        for name, stored in body.items()
+        if name not in patch.values and name in patch.fields and may_collide(patch.fields[name])
+    }
+    gone, come, stay = (index_of(maker.index_keys, patch.fields, values) for values in (old, new, others))
+    change = IndexChange(row, gone, come, stay) if searchable else IndexChange(row, gone, frozenset())
+    await change_index(connection, [change], maker.index_keys.version)
     if row.collection == PROFILE and searchable:
         await _add_external(connection, maker, row, old, new)
     return Values(old, new)
@@ -332,7 +338,8 @@ async def upsert_subject(
             subject = await _find(services, caller, new.external_ids)
         if subject is None:
             raise Conflict("another call is writing the same subject now", code="in-flight", hint="send it again")
-    patch = Patch({**profile.values, EXTERNAL_IDS: new.external_ids}, new.fields, new.origin)
+    declared = services.policies.active(caller.tenant).policy_set.catalogue.collections[PROFILE].fields
+    patch = Patch({**profile.values, EXTERNAL_IDS: new.external_ids}, {**declared, **new.fields}, new.origin)
     change = ProfileChange(new.decision, patch, new.returning)
     revision = await change_profile(services, caller, subject, change, on_commit)
     return WriteResult(id=subject, revision=revision, created=False)

@@ -235,7 +235,7 @@ async def _correct(context: _Context, correction: Correction) -> list[Rectificat
     """Correct one record; return the values that really changed."""
     change, subject = context.change, context.consents.subject
     catalogue = change.services.policies.active(change.caller.tenant).policy_set.catalogue
-    fields = fields_of(catalogue, correction.collection, correction.patch, at=correction.at)
+    fields_of(catalogue, correction.collection, correction.patch, at=correction.at)  # refuses unknown names
     record = RecordId(correction.record or subject)
     row = await locked_record(change.connection, change.caller.tenant, subject, correction.collection, record)
     if row is None:
@@ -243,7 +243,7 @@ async def _correct(context: _Context, correction: Correction) -> list[Rectificat
     origin = Origin(SOURCE, change.now, PURPOSE, verified_at=change.now)
     try:
         target = LockedRecord(row, context.sealer.keys, context.consents.state)
-        patch = Patch(correction.patch, fields, origin)
+        patch = Patch(correction.patch, catalogue.collections[correction.collection].fields, origin)
         before, after = await write_values(change.connection, context.maker, target, patch, corrects=True)
     except IntegrityError:
         raise Conflict("an external id belongs to another person already", code="external-id-taken") from None

@@ -159,7 +159,8 @@ async def _holders(services: Services, tenant: TenantId, field: Field, index: In
     for subject, record in at:
         row = rows.get((subject, record))
         stored = None if row is None else unpack(row.body).get(field.name)
-        if row is None or stored is None or subject not in keys:
+        # A short digest may lead to a record of another collection that has a field of the same name.
+        if row is None or row.collection != PROFILE or stored is None or subject not in keys:
             continue
         if stored.expires_at is not None and stored.expires_at <= now:
             continue

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from vault.ids import Pseudonym, SubjectId, random_id
+from vault.storage.query import insert_into
 from vault.subjects.store import PROFILE, StoredSubject
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -167,24 +168,45 @@ async def change_record(connection: AsyncConnection, row: AnyRow, **changes: obj
     )
 
 
-async def change_index(
-    connection: AsyncConnection, row: AnyRow, *, gone: Iterable[bytes], come: Iterable[bytes], version: int
-) -> None:
-    """Replace digests in the blind index of a record."""
-    old, new = set(gone), set(come)
-    if old - new:
-        await connection.execute(
-            delete(BLIND_INDEX).where(
-                BLIND_INDEX.c.tenant_id == row.tenant_id,
-                BLIND_INDEX.c.subject_id == row.subject_id,
-                BLIND_INDEX.c.record_id == row.id,
-                BLIND_INDEX.c.digest.in_(old - new),
-            )
-        )
-    key = {"tenant_id": row.tenant_id, "subject_id": row.subject_id, "record_id": row.id, "version": version}
-    rows = [{**key, "digest": digest} for digest in new - old]
-    if rows:
-        await connection.execute(insert(BLIND_INDEX), rows)
+class IndexChange(NamedTuple):
+    """A change of the digests that lead to a locked record.
+
+    Attributes:
+        gone: of the values that the record no longer has.
+        come: of the values that it has now, as far as they are written.
+        stay: of its other values. Only those are needed that may be equal to one of ``gone`` by chance.
+    """
+
+    row: AnyRow
+    gone: frozenset[bytes]
+    come: frozenset[bytes]
+    stay: frozenset[bytes] = frozenset()
+
+
+async def change_index(connection: AsyncConnection, changes: Sequence[IndexChange], version: int) -> None:
+    """Replace digests in the blind indexes of records. A digest goes only if no value of the record has it any more."""
+    gone, come = [], []
+    for change in changes:
+        row = change.row
+        key = {"b_tenant": row.tenant_id, "b_subject": row.subject_id, "b_record": row.id}
+        gone += [{**key, "b_digest": digest} for digest in sorted(change.gone - change.come - change.stay)]
+        key = {"tenant_id": row.tenant_id, "subject_id": row.subject_id, "record_id": row.id, "version": version}
+        come += [{**key, "digest": digest} for digest in sorted(change.come)]
+    if gone:
+        await connection.execute(_UNINDEX, gone)
+    if come:
+        # Another value of the record may have the digest already. The former values do not say which digests are there:
+        # their fields may not have been indexed when they were written.
+        statement = insert_into(BLIND_INDEX, connection.dialect.name).on_conflict_do_nothing()
+        await connection.execute(statement, come)
+
+
+_UNINDEX: Final = delete(BLIND_INDEX).where(
+    BLIND_INDEX.c.tenant_id == bindparam("b_tenant"),
+    BLIND_INDEX.c.digest == bindparam("b_digest"),
+    BLIND_INDEX.c.subject_id == bindparam("b_subject"),
+    BLIND_INDEX.c.record_id == bindparam("b_record"),
+)
 
 
 async def add_external(connection: AsyncConnection, rows: Sequence[tuple[object, ...]]) -> None:

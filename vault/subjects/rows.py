@@ -15,6 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from vault.catalogue.types import encode, index_text
+from vault.crypto.derive import FULL
 from vault.crypto.seal import record_aad
 from vault.errors import Fault, InvalidInput
 from vault.ids import Pseudonym, RecordId, SubjectId, is_slug, random_id
@@ -96,6 +97,17 @@ def digests(keys: IndexKeys, field: Field, value: JsonValue) -> list[bytes]:
         for part in _parts(index.kind, text)
     ]
     return list(dict.fromkeys(all_digests))
+
+
+def index_of(keys: IndexKeys, fields: Mapping[str, Field], values: Mapping[str, JsonValue]) -> frozenset[bytes]:
+    """Return the digests by which a record with these values can be found. A field without a declaration has none."""
+    declared = {name: fields[name] for name in values if name in fields}
+    return frozenset(digest for name, field in declared.items() for digest in digests(keys, field, values[name]))
+
+
+def may_collide(field: Field) -> bool:
+    """Return whether a digest of a value of the field may be equal to one of another value, or of another field."""
+    return any(index.bits < FULL for index in field.indexes)
 
 
 def search_digest(keys: IndexKeys, field: Field, index: Index, text: str) -> bytes:
