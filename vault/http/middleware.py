@@ -1,4 +1,7 @@
-"""ASGI middleware: request id, body limit, deadline, metrics and security headers. Plain ASGI, for speed."""
+"""ASGI middleware: request id, checked address, body limit, deadline, metrics and security headers.
+
+It is plain ASGI, for speed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import Request
 
 from vault import logs
-from vault.errors import TooLarge, Unavailable
+from vault.errors import InvalidInput, TooLarge, Unavailable
 from vault.http.metrics import count_request
 from vault.http.problems import from_vault_error
 
@@ -25,6 +28,8 @@ log = logs.get_logger()
 # for good, so it would link a pseudonym to a person after the erasure.
 _ID: Final = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
+_CONTROL_IN_QUERY: Final = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])|[\x00-\x1f\x7f]")
 _SAFE: Final = (
     (b"cache-control", b"no-store"),  # personal data must not be kept in caches
     (b"x-content-type-options", b"nosniff"),
@@ -59,7 +64,10 @@ class RequestMiddleware:
         elif length > self._largest:
             receive = _refused
         try:
-            await self._app(scope, receive, answer.send)
+            if _CONTROL.search(scope["path"]) or _CONTROL_IN_QUERY.search(scope["query_string"]):
+                await (await from_vault_error(Request(scope), _control_character()))(scope, receive, answer.send)
+            else:
+                await self._app(scope, receive, answer.send)
         finally:
             count_request(_route(scope), answer.status, time.perf_counter() - began, scope.get("problem_code"))
 
@@ -141,6 +149,19 @@ def _take_in(scope: Scope) -> int | None:
 def _too_large() -> TooLarge:
     """Return the error for a body that is too large."""
     return TooLarge("the body has more bytes than this vault accepts", hint="send several smaller requests")
+
+
+def _control_character() -> InvalidInput:
+    """Return the error for a control character in an address.
+
+    No parameter of a path or query takes one, so they are refused here, where no route can forget to: PostgreSQL takes
+    no NUL, and would answer like a database that is down.
+    """
+    return InvalidInput(
+        "The address has a control character in its path or query.",
+        code="control-character",
+        hint="check what the client puts into the address",
+    )
 
 
 async def _refused() -> Message:

@@ -143,6 +143,7 @@ EXPLAINED: Final = {
     "unavailable": "A database does not answer, so nothing is shown or changed.",
     "deadline-passed": "The request took too long; nothing was shown.",
     "body-too-large": "The body has more bytes than this vault accepts.",
+    "control-character": "No parameter in a path or query takes control characters (U+0000 to U+001F, U+007F).",
     "head-too-large": "A head has at most 64 KiB and 100 header fields.",
     "request-too-slow": "The request did not come whole in time. Send the head and the body without a pause.",
     "malformed-request": "The request is not HTTP/1.1 (RFC 9112).",
