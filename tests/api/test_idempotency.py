@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from pathlib import Path
 
 import pytest
 
+import tests.golden
+from tests.access.test_recording import CALLS, filled, prepared
 from tests.vaults import problem
 from vault.access.idempotency import forget_old
+from vault.governance.tenants import set_roles
+from vault.ids import DEFAULT_TENANT
 
 ONE, UPSERT = "/v1/subjects", "/v1/subjects:upsert"
 BODY = {"profile": {"name": "Ada"}, "purpose": "order-fulfilment"}
@@ -132,7 +139,7 @@ async def test_a_call_that_died_with_its_process_can_be_sent_again(node, clock):
     # As a crash leaves it: begun, without an answer, and without the customer.
     await node.sql("UPDATE idempotency SET status = NULL, answer = NULL")
     problem(await node.post("sales", ONE, BODY, headers=KEY), 409, "in-flight")
-    clock.advance(seconds=61)
+    clock.advance(seconds=76)  # the deadline of a request, and a minute
     again = await node.post("sales", ONE, BODY, headers=KEY)
     assert again.status_code == 201
     assert "idempotent-replayed" not in again.headers
@@ -176,3 +183,162 @@ async def test_neither_key_nor_body_is_stored(node):
     for row in await node.sql("SELECT * FROM idempotency"):
         for value in row:
             assert b"canary" not in (bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode())
+
+
+# ---- Every route that takes a key ------------------------------------------------------------------------------------
+
+DOCUMENT = json.loads((Path(tests.golden.__file__).parent / "openapi.json").read_text())
+KEYED = {
+    (method.upper(), path.replace("{subject}", "{id}").replace("{collection}", "purchase")): operation["parameters"]
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+    if any(each["name"].lower() == "idempotency-key" for each in operation.get("parameters", ()))
+}
+
+
+def _done(method, path):
+    """Return the first call of the table of all calls that this route carries out."""
+    named = re.compile(re.sub(r"\\{\w+\\}", r"{\\w+}", re.escape(path)))
+    return next(
+        call for _what, call, status, _entry in CALLS if call[1] == method and status < 300 and named.fullmatch(call[2])
+    )
+
+
+@pytest.fixture(params=KEYED, ids=" ".join)
+def keyed(request):
+    """A route that takes a key: its parameters, and a call that it carries out."""
+    return KEYED[request.param], _done(*request.param)
+
+
+@pytest.fixture
+async def send(keyed, sqlite_node):
+    """Send the call of a route under one key, if need be with more headers or a query."""
+    node, (_parameters, (role, method, path, body, *rest)) = sqlite_node, keyed
+    names = await prepared(node, path + str(body) + str(rest))
+    headers = {**filled(rest[0] if rest else {}, names), **KEY}
+
+    async def sent(query="", **more):
+        return await node.call(
+            role, method, filled(path, names) + query, filled(body, names), headers={**headers, **more}
+        )
+
+    return sent
+
+
+def test_the_table_of_calls_has_each_route_that_takes_a_key():
+    assert len(KEYED) >= 18
+    assert all(_done(*route) for route in KEYED)
+
+
+async def test_a_key_is_for_a_call_with_the_same_headers_and_query(keyed, send):
+    parameters, _call = keyed
+    first = await send()
+    assert first.status_code < 300, first.text
+    ignored = {"idempotency-key", "authorization"}
+    declared = [each["name"] for each in parameters if each["in"] == "header" and each["name"].lower() not in ignored]
+    for name in declared:
+        problem(await send(**{name: "1"}), 422, "idempotency-key-reused")
+    problem(await send("?returning=true"), 422, "idempotency-key-reused")
+    assert (await send(**{"X-Request-Id": "another"})).content == first.content  # says nothing about the call
+
+
+async def test_a_replay_is_for_those_who_still_have_the_right_and_is_on_record(keyed, send, sqlite_node):
+    node, (_parameters, (role, *_call)) = sqlite_node, keyed
+    first = await send()
+    async with node.new_entries() as made:
+        again = await send()
+    assert (again.status_code, again.content) == (first.status_code, _as_stored(first))
+    assert again.headers["idempotent-replayed"] == "true"
+    (entry,) = made
+    assert (entry.decision, entry.code) == ("allowed", "replayed")
+    action = entry.action
+    if role is None:  # a person in a session, which has no role to lose
+        return
+    await set_roles(node.services, DEFAULT_TENANT, role, ["stranger"])
+    async with node.new_entries() as made:
+        lost = await send()
+    problem(lost, 403, lost.json()["code"])
+    assert lost.json()["code"] in {"denied", "not-granted"}
+    assert "idempotent-replayed" not in lost.headers
+    (entry,) = made
+    assert (entry.action, entry.decision) == (action, "denied")
+
+
+def _as_stored(response):
+    """Return what is kept of a response: all of it, but for the token of a confirmation."""
+    body = response.json()
+    if isinstance(body.get("confirmation"), dict):
+        body["confirmation"].pop("token", None)
+    return json.dumps(body, separators=(",", ":")).encode() if "confirmation" in body else response.content
+
+
+# ---- A call that is held up ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Hold the first creations of a person, once they have begun: (reached, released) of each."""
+    calls = []
+
+    def hold(node, first=1):
+        calls.extend((asyncio.Event(), asyncio.Event()) for _ in range(first))
+        keyring, waiting = type(node.services.keyring), iter(calls)
+        run = keyring.new_subject_keys
+
+        async def slowly(*args):
+            reached, released = next(waiting, (asyncio.Event(), None))
+            reached.set()
+            if released is not None:
+                await released.wait()
+            return await run(*args)
+
+        monkeypatch.setattr(keyring, "new_subject_keys", slowly)
+        return calls
+
+    yield hold
+    for _reached, released in calls:
+        released.set()
+
+
+async def test_a_key_is_in_flight_for_longer_than_a_request_may_take(place, clock, held):
+    async with place.node(clock, request_deadline=600) as node:
+        ((reached, released),) = held(node)
+        first = asyncio.create_task(node.post("sales", ONE, BODY, headers=KEY))
+        await asyncio.wait_for(reached.wait(), 10)
+        for _ in range(11):
+            clock.advance(seconds=60)
+            problem(await node.post("sales", ONE, BODY, headers=KEY), 409, "in-flight")
+        released.set()
+        assert (await first).status_code == 201
+        assert await _people(node) == 1
+
+
+@pytest.mark.parametrize("shop", ["free", "taken"])
+async def test_a_call_whose_key_was_taken_over_changes_nothing(node, clock, held, shop):
+    """Its process stood still for longer than its deadline, and another call took its key, and succeeded or failed."""
+    await node.create({"name": "First"}, external_ids={"shop": "taken"})
+    ((reached, released),) = held(node)
+    late = asyncio.create_task(node.post("sales", ONE, BODY, headers=KEY))
+    await asyncio.wait_for(reached.wait(), 10)
+    clock.advance(seconds=76)
+    second = await node.post("sales", ONE, {**BODY, "external_ids": {"shop": shop}}, headers=KEY)
+    people = await _people(node)
+    released.set()
+    problem(await late, 409, "in-flight")
+    assert (second.status_code, people) == ((201, 2) if shop == "free" else (409, 1))
+    assert await _people(node) == people
+
+
+async def test_a_late_failure_does_not_free_the_key_of_the_call_that_took_it_over(node, clock, held):
+    (first_reached, _), (second_reached, second_released) = held(node, 2)
+    late = asyncio.create_task(node.post("sales", ONE, BODY, headers=KEY))
+    await asyncio.wait_for(first_reached.wait(), 10)
+    clock.advance(seconds=76)
+    second = asyncio.create_task(node.post("sales", ONE, BODY, headers=KEY))
+    await asyncio.wait_for(second_reached.wait(), 10)
+    late.cancel()
+    await asyncio.gather(late, return_exceptions=True)
+    problem(await node.post("sales", ONE, BODY, headers=KEY), 409, "in-flight")
+    second_released.set()
+    assert (await second).status_code == 201
+    assert await _people(node) == 1

@@ -5,22 +5,22 @@ A failure after the caller is known is recorded once, before the error is return
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 from uuid import UUID
 
 from pydantic import Field
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.access.authorization import audit_entry, record_denial
 from vault.errors import Conflict, Denied, TooMany, Unavailable, VaultError
 from vault.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Action
     from vault.context import Caller, Services
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from vault.policy.decision import Decision
 
 
+REPLAYED: Final = "replayed"
+"""Code of an audit entry: nothing was done, the stored response of the first call was sent again."""
 Operation = TypeVar("Operation", bound="Callable[..., Coroutine[object, object, object]]")
 
 
@@ -54,7 +56,7 @@ async def record_failure(services: Services, caller: Caller, action: Action, err
 
 
 def audited(action: Action) -> Callable[[Operation], Operation]:
-    """Decorate an operation so that each of its failures is recorded.
+    """Decorate an operation so that each of its failures is recorded, and each replay of a response.
 
     Args:
         action: the action in the audit log, for failures that the operation has not recorded itself.
@@ -65,6 +67,12 @@ def audited(action: Action) -> Callable[[Operation], Operation]:
         async def run(services: Services, caller: Caller, *args: object, **kwargs: object) -> object:
             try:
                 return await operation(services, caller, *args, **kwargs)
+            except AlreadyAnswered as error:
+                if error.audit is None:
+                    entry = audit_entry(services, caller, action=action, decision="allowed", code=REPLAYED)
+                    await services.audit_log.append(entry)
+                    error.audit = str(entry.id)
+                raise
             except Exception as error:
                 await record_failure(services, caller, action, error)
                 raise
@@ -83,8 +91,38 @@ class WriteResult(View):
     """Whether it is new: the HTTP status says so, not the body."""
 
 
-SaveResponse = Callable[[AsyncConnection, Any], Awaitable[None]]
-"""Called with the open transaction and the result of the write; see :mod:`vault.access.idempotency`."""
+class SaveResponse(Protocol):
+    """Saves the response of an operation under an idempotency key; see :mod:`vault.access.idempotency`."""
+
+    async def begin(self) -> None:
+        """Begin the call, or raise :class:`AlreadyAnswered`."""
+
+    async def __call__(self, connection: AsyncConnection, result: Any) -> None:
+        """Save the response, in the open transaction of the write."""
+
+
+class AlreadyAnswered(Exception):
+    """The same call under the same idempotency key was answered before: its response is sent again."""
+
+    def __init__(self, status: int, answer: bytes) -> None:
+        super().__init__("the call was answered before")
+        self.status = status
+        self.answer = answer
+        self.audit: str | None = None
+
+
+async def begin_once(on_commit: SaveResponse | None) -> None:
+    """Begin a call that may have an idempotency key. An operation does so once the caller has been authorized.
+
+    A stored response is for callers who still have the right that the operation requires.
+
+    Raises:
+        AlreadyAnswered: the call was answered before; :func:`audited` records it.
+        InvalidInput: the key was used for another call, or is invalid.
+        Conflict: the same call is in progress.
+    """
+    if on_commit is not None:
+        await on_commit.begin()
 
 
 @asynccontextmanager

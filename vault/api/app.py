@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic.json_schema import models_json_schema
 
 from vault.access.callers import SignIns
+from vault.access.idempotency import BEYOND_DEADLINE
 from vault.api.routes import consent, governance, me, read, recipients, requests, retention, rights, subjects
 from vault.api.schemas import EVERYWHERE, error_responses
 from vault.consent.double_opt_in import Confirmations
@@ -59,6 +61,7 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.confirmations = Confirmations(vault.services)
     app.state.people = People(vault.services)
     app.state.public_url = vault.settings.public_url
+    app.state.in_flight_for = timedelta(seconds=vault.settings.request_deadline) + BEYOND_DEADLINE
     app.state.ready = vault.ready
     caches = {"data-keys": vault.services.keyring.stats, "decisions": lambda: _decisions(vault)}
     app.state.sizes = Sizes(caches, vault.periodic.stats)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Concatenate, Final, Generic, NamedTuple, ParamSpec, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,8 @@ from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import Response, StreamingResponse
 
-from vault.access.idempotency import Answered, begin
+from vault.access.idempotency import KeyedCall, Once
+from vault.access.recording import AlreadyAnswered
 from vault.context import Caller, Services
 from vault.errors import Fault, InvalidInput
 from vault.views import View
@@ -21,10 +22,10 @@ from vault.views import View
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from fastapi.dependencies.models import Dependant
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.access.callers import SignIns
-    from vault.audit.entry import Action
     from vault.export.download import Download
 
 
@@ -33,6 +34,7 @@ P = ParamSpec("P")
 ViewT = TypeVar("ViewT", bound=View)
 
 BEARER: Final = "bearer "
+KEY_HEADER: Final = "idempotency-key"
 REPLAYED: Final = "Idempotent-Replayed"
 """The header of a response that was stored."""
 NO_REVISION: Final = 0
@@ -166,7 +168,6 @@ class IdempotentWrite:
 
     async def once(
         self,
-        action: Action,
         operation: Callable[Concatenate[Services, Caller, P], Awaitable[ViewT]],
         *args: P.args,
         **kwargs: P.kwargs,
@@ -174,7 +175,6 @@ class IdempotentWrite:
         """Run an operation, and respond with its view and the status that the route declares.
 
         Args:
-            action: the action in the audit log, if the key is refused.
             operation: takes ``on_commit`` as well. A view with the field ``created`` decides between 201 and 200.
             args: the arguments after services and caller.
             kwargs: the arguments by keyword.
@@ -185,32 +185,57 @@ class IdempotentWrite:
             created: bool | None = getattr(view, "created", None)
             return StoredResponse(declared if created is None else 201 if created else 200, view)
 
-        return await self.respond(action, partial(operation, self.services, self.caller, *args, **kwargs), stored)
+        return await self.respond(partial(operation, self.services, self.caller, *args, **kwargs), stored)
 
-    async def respond(
-        self, action: Action, run: Callable[..., Awaitable[T]], respond: Callable[[T], StoredResponse]
-    ) -> Response:
+    async def respond(self, run: Callable[..., Awaitable[T]], respond: Callable[[T], StoredResponse]) -> Response:
         """Run an operation that takes ``on_commit``, and turn its result into the response; see :meth:`once`."""
         if self._key is None:
             response = respond(await run(on_commit=None))
             return json_response(response.body, response.status)
-        route = f"{self.request.method} {self.request.url.path}"
-        call = await begin(self.services, self.caller, self._key, route, await self.request.body(), action=action)
-        if isinstance(call, Answered):
-            body: Mapping[str, object] = msgspec.json.decode(call.answer)
-            headers = {**_tag(body.get("revision")), REPLAYED: "true"}
-            return Response(call.answer, call.status, headers, "application/json")
-
-        async def keep(connection: AsyncConnection, result: T) -> None:
-            response = respond(result)
-            await call.keep(connection, response.status, encoded(response.kept or response.body))
-
+        once = Once(self.services, self.caller, await self._call(self._key))
         try:
-            response = respond(await run(on_commit=keep))
+            response = respond(await run(on_commit=_Saving(once, respond)))
+        except AlreadyAnswered as first:
+            body: Mapping[str, object] = msgspec.json.decode(first.answer)
+            headers = {**_tag(body.get("revision")), REPLAYED: "true"}
+            return Response(first.answer, first.status, headers, "application/json")
         except BaseException:
-            await call.give_up()
+            await once.give_up()
             raise
         return json_response(response.body, response.status)
+
+    async def _call(self, key: str) -> KeyedCall:
+        request, url = self.request, self.request.url
+        # Each header that a route declares changes what it does: a new one is covered by its declaration.
+        names = _declared_headers(request.scope["route"].dependant) - {KEY_HEADER}
+        return KeyedCall(
+            key=key,
+            target=(request.method, url.path, url.query),
+            headers={name: request.headers.getlist(name) for name in names if name in request.headers},
+            body=await request.body(),
+            in_flight_for=request.app.state.in_flight_for,
+        )
+
+
+def _declared_headers(dependant: Dependant) -> set[str]:
+    """Return the names, in small letters, of the headers that a route and its dependencies read."""
+    names = {field.alias.lower() for field in dependant.header_params}
+    return names.union(*map(_declared_headers, dependant.dependencies))
+
+
+class _Saving(Generic[T]):
+    """Saves a response under an idempotency key in the transaction of an operation."""
+
+    def __init__(self, once: Once, respond: Callable[[T], StoredResponse]) -> None:
+        self._once = once
+        self._respond = respond
+
+    async def begin(self) -> None:
+        await self._once.begin()
+
+    async def __call__(self, connection: AsyncConnection, result: T) -> None:
+        response = self._respond(result)
+        await self._once.keep(connection, response.status, encoded(response.kept or response.body))
 
 
 WriteDep = Annotated[IdempotentWrite, Depends()]

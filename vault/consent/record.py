@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from vault.access.authorization import require_permission
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.consent.double_opt_in import issue_token
 from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.model import NO
@@ -61,6 +61,7 @@ async def record_consent(
         Conflict: the signal denies what the statement agrees to; the signal is recorded, the statement is not.
     """
     await require_permission(services, caller, "vault:consents", "record", audit_action="record-consent")
+    await begin_once(on_commit)
     if signal:  # in a transaction of its own: the signal counts even if the statement is refused
         async with changing(services, caller, "record-consent", subject, silent=True) as change:
             await honour_signal(change)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from vault.access.authorization import require_permission
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.consent.legal_ground import may_object
 from vault.consent.transaction import changing, keys_of
 from vault.consent.validation import require_words, words_fault
@@ -53,6 +53,7 @@ async def restrict(
         NotFound: there is no such subject.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="restrict")
+    await begin_once(on_commit)
     require_words(reason)
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "restrict", subject, keys=keys) as change:
@@ -77,6 +78,7 @@ async def lift_restriction(
         Conflict: the data is not restricted, the person was not informed, or the notice period is not over.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="lift-restriction")
+    await begin_once(on_commit)
     require_words(reason)
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "lift-restriction", subject, keys=keys) as change:
@@ -169,6 +171,7 @@ async def record_objection(
         NotFound: there is no such subject.
     """
     await require_permission(services, caller, "vault:consents", "record", audit_action="object")
+    await begin_once(on_commit)
     policy = _checked(services, caller, purpose, reason)
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "object", subject, keys=keys, purpose=purpose) as change:
@@ -211,6 +214,7 @@ async def decide_objection(
         Conflict: the objection is not pending.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="decide-objection")
+    await begin_once(on_commit)
     require_words(reason)
     keys = await keys_of(services, caller, subject)
     objected = await services.consents.event(caller.tenant, subject, event)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.catalogue.model import UnknownName
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
 from vault.holds.resume_erasures import release
@@ -132,6 +132,7 @@ async def place_hold(
         Unavailable: a database does not answer; nothing has happened.
     """
     await require_permission(services, caller, RESOURCE, "manage", audit_action="place-hold")
+    await begin_once(on_commit)
     now, policy_set = services.clock.now(), services.policies.active(caller.tenant).policy_set
     checked = _check_draft(policy_set, draft, now.date())
     hold = LegalHold(

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from vault.access.authorization import require_permission
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.consent.model import unpack
 from vault.consent.restrictions import require_restricted
 from vault.consent.transaction import changing, keys_of
@@ -96,6 +96,7 @@ async def announce_lifting(
         Conflict: the data is not restricted, or no letter could be sent.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="lift-restriction")
+    await begin_once(on_commit)
     require_words(told, at="/told", code="invalid-evidence")
     keys = await keys_of(services, caller, subject)
     days = services.policies.active(caller.tenant).policy_set.requests.restriction_notice_days

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.catalogue.types import encode
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, SubjectMerged, Unavailable
@@ -92,6 +92,7 @@ async def merge_subjects(
         Unavailable: a database did not answer; repeating the call begins or completes the merge.
     """
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="merge")
+    await begin_once(on_commit)
     return await merge_authorized(services, caller, request, on_commit)
 
 

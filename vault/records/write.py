@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all, require_permission
-from vault.access.recording import WriteResult, audited, writing
+from vault.access.recording import WriteResult, audited, begin_once, writing
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
 from vault.consent.legal_ground import ground_refusal, locked_ground, require_ground
@@ -307,6 +307,7 @@ async def create_subject(
     """
     await require_permission(services, caller, "vault:subjects", "create", audit_action="create")
     new = await _validate(services, caller, profile)
+    await begin_once(on_commit)
     taken = Conflict(
         "an external id belongs to another subject",
         code="external-id-taken",
@@ -330,6 +331,7 @@ async def upsert_subject(
     if not profile.external_ids:
         raise InvalidInput("an upsert needs at least one external id", code="no-external-id")
     new = await _validate(services, caller, profile)
+    await begin_once(on_commit)
     subject = await _find(services, caller, new.external_ids)
     if subject is None:
         try:
@@ -448,6 +450,7 @@ async def append_record(
     check_moment(new.expires_at, at="/expires_at")
     decision = await decide(services, caller, "append", new.purpose, policy_names(collection, fields), verb="write")
     await require_all(services, caller, decision, "append")
+    await begin_once(on_commit)
     values = normalised(fields, new.fields, at="/fields")
     tenant = caller.tenant
     (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, require_all, require_permission
-from vault.access.recording import WriteResult, audited, writing
+from vault.access.recording import WriteResult, audited, begin_once, writing
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import locked_ground, require_ground
 from vault.consent.restrictions import restrict_in
@@ -72,6 +72,7 @@ async def dispute(
         NotFound: there is no such subject.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="dispute")
+    await begin_once(on_commit)
     require_words(statement, at="/statement", code="invalid-words")
     names = disputed_fields(services.policies.active(caller.tenant).policy_set.catalogue, fields)
     keys = await keys_of(services, caller, subject)
@@ -111,6 +112,7 @@ async def resolve_dispute(
         Conflict: the dispute is decided already.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="dispute")
+    await begin_once(on_commit)
     if verdict not in {"upheld", "refused"}:
         raise InvalidInput("a dispute is upheld or refused")
     require_words(reason)
@@ -173,6 +175,7 @@ async def verify_values(
     known = fields_of(catalogue, PROFILE, named, at="/fields")
     decision = await decide(services, caller, "verify-value", purpose, list(known), verb="write")
     await require_all(services, caller, decision, "verify-value")
+    await begin_once(on_commit)
     tenant = caller.tenant
     (stored,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
     stored = await require_ground(services, caller, decision, "verify-value", stored)

@@ -10,7 +10,7 @@ import msgspec
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, require_permission
 from vault.access.callers import THE_PERSON
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Scope, UnknownName
 from vault.catalogue.notices import LANGUAGE
@@ -108,6 +108,7 @@ async def submit_request(
         await require_permission(services, caller, "vault:requests", "submit", audit_action="submit-request")
     elif verification is None or submission.subject is None:
         raise Denied("a person submits requests in a session of their own", code="not-granted")
+    await begin_once(on_commit)
     kind = services.request_kinds[submission.kind]
     policy_set = services.policies.active(caller.tenant).policy_set
     _check(policy_set, submission, services.clock.now())

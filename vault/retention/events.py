@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from vault.access.authorization import audit_entry, require_permission
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.consent.transaction import changing
 from vault.errors import Fault, InvalidInput
 from vault.retention.clocks import EVENT, PAIRS, Event, at_day, clocks_of_one, move_clocks, turn_back
@@ -50,6 +50,7 @@ async def record_event(
         NotFound: the subject does not exist or is erased.
     """
     await require_permission(services, caller, "vault:retention", "record", audit_action="record-event")
+    await begin_once(on_commit)
     day = _past_day(on, services.clock.now())
     async with changing(services, caller, "record-event", subject, silent=True) as change:
         recorded = await _move(change, event, day)

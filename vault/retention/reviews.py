@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, select, tuple_, update
 
 from vault.access.authorization import audit_entry, require_permission
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.consent.transaction import changing
 from vault.errors import Fault, InvalidInput, NotFound
 from vault.ids import RecordId, SubjectId, new_id
@@ -169,6 +169,7 @@ async def decide_review(
         NotFound: there is no such review, or the subject is erased.
     """
     await require_permission(services, caller, "vault:retention", "decide", audit_action="decide-review")
+    await begin_once(on_commit)
     day = _check(decision, until, reason, services.clock.now().date())
     async with services.data.reading() as connection:
         review = await find_review(connection, caller.tenant, review_id)

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from vault.access.authorization import audit_entry, require_permission
-from vault.access.recording import audited
+from vault.access.recording import audited, begin_once
 from vault.catalogue.model import UnknownName
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
@@ -30,8 +27,10 @@ from vault.sweep.views import EndingValues, OverdueValues, RetentionPreview, Swe
 from vault.sweep.workflow import SWEEP, kind_of, lay_down, pace_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
+    from vault.access.recording import SaveResponse
     from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.sweep.evaluate import Forecast
@@ -49,9 +48,6 @@ MOST: Final = 200
 _BATCH: Final = 200
 _DRY_RUN_BATCH: Final = 1_000
 _FIRST: Final = UUID(int=0)
-
-SaveSweep = Callable[[AsyncConnection, Sweep], Awaitable[None]]
-"""Saves the response to a start under an idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +200,7 @@ def _check(services: Services, tenant: TenantId, days: int, field: str | None, l
 
 
 @audited("sweep")
-async def start_sweep(services: Services, caller: Caller, on_commit: SaveSweep | None = None) -> Sweep:
+async def start_sweep(services: Services, caller: Caller, on_commit: SaveResponse | None = None) -> Sweep:
     """Start a sweep as a job, or join the one that is under way.
 
     Args:
@@ -216,6 +212,7 @@ async def start_sweep(services: Services, caller: Caller, on_commit: SaveSweep |
         Unavailable: the database does not answer.
     """
     await require_permission(services, caller, "vault:retention", "sweep", audit_action="sweep")
+    await begin_once(on_commit)
     run = await lay_down(services, caller.tenant)
     # What the sweep then does is one entry a subject.
     entry = audit_entry(

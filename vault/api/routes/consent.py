@@ -161,7 +161,7 @@ async def record(subject: UUID, body: NewConsent, write: WriteDep, sec_gpc: Sign
         shown = recorded.with_link(f"{url.rstrip('/')}{PATH}?token=") if url else recorded
         return StoredResponse(201, shown, kept=recorded.without_token())
 
-    return await write.respond("record-consent", run, respond)
+    return await write.respond(run, respond)
 
 
 @router.post("/subjects/{subject}/consents:signal", operation_id="recordPrivacySignal")

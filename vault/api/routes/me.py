@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field
 
-from vault.access.recording import SaveResponse
+from vault.access.recording import SaveResponse, audited, begin_once
 from vault.api.dependencies import IdempotencyKey, IdempotentWrite, ServicesDep, bearer_of, file_response
 from vault.api.routes.requests import Code, Identity, Jurisdiction, LegalRegime, Scope
 from vault.api.schemas import FILE, Body, error_responses
@@ -150,13 +150,15 @@ async def submit(
     # All data subjects share one principal, so the key is bound to the person.
     key = idempotency_key and hashlib.sha256(me.subject.bytes + idempotency_key.encode()).hexdigest()
 
+    @audited("submit-request")
     async def submit_if_room(
         services: Services, caller: Caller, *, on_commit: SaveResponse | None = None
     ) -> SubmittedRequest:
+        await begin_once(on_commit)  # the replay of a request takes no room
         await require_room(services, me)
         return await submit_request(services, caller, submission, verification=verification, on_commit=on_commit)
 
-    return await IdempotentWrite(call, services, me.caller, key).once("submit-request", submit_if_room)
+    return await IdempotentWrite(call, services, me.caller, key).once(submit_if_room)
 
 
 @router.get("/requests/{request}", operation_id="getMyRequest")

@@ -218,7 +218,7 @@ async def submit(body: NewRequest, write: WriteDep) -> Response:
         received_at=body.received_at,
         follows=body.follows,
     )
-    return await write.once("submit-request", submit_request, submission)
+    return await write.once(submit_request, submission)
 
 
 @router.get("", operation_id="listRequests")

@@ -165,9 +165,7 @@ async def reviews(
 @router.post("/retention/reviews/{review}:decide", operation_id="decideRetentionReview", response_model=RetentionReview)
 async def decide(review: UUID, body: ReviewDecision, write: WriteDep) -> Response:
     """Decide about a value: it goes with the next sweep, or is kept until a day. The last decision counts."""
-    return await write.once(
-        "decide-review", decide_review, review, decision=body.decision, until=body.until, reason=body.reason
-    )
+    return await write.once(decide_review, review, decision=body.decision, until=body.until, reason=body.reason)
 
 
 @router.post(
@@ -180,7 +178,7 @@ async def decide(review: UUID, body: ReviewDecision, write: WriteDep) -> Respons
 async def record(subject: UUID, body: NewRetentionEvent, write: WriteDep) -> Response:
     """Record that a contract, a claim or the relationship began or ended. A clock never goes back (then 200)."""
     run = partial(record_event, write.services, write.caller, SubjectId(subject), body.event, body.on)
-    return await write.respond("record-event", run, lambda event: StoredResponse(201 if event.moved else 200, event))
+    return await write.respond(run, lambda event: StoredResponse(201 if event.moved else 200, event))
 
 
 @router.get("/subjects/{subject}/relationship", operation_id="showRelationship")
@@ -214,7 +212,7 @@ async def sweeps(services: ServicesDep, caller: CallerDep, before: PageId = None
 )
 async def start(write: WriteDep) -> Response:
     """Start a sweep as a job; if one is under way, join it."""
-    return await write.once("sweep", start_sweep)
+    return await write.once(start_sweep)
 
 
 @holds_router.post("", operation_id="placeHold", status_code=201, response_model=Hold, responses=error_responses(409))
@@ -231,7 +229,7 @@ async def place(body: NewHold, write: WriteDep) -> Response:
         since=body.since,
         until=body.until,
     )
-    return await write.once("place-hold", place_hold, draft)
+    return await write.once(place_hold, draft)
 
 
 @holds_router.get("", operation_id="listHolds")

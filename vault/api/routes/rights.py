@@ -98,9 +98,7 @@ class VerifiedFields(Body):
 )
 async def record_objection(subject: UUID, body: NewObjection, write: WriteDep) -> Response:
     """Record that a person objects: final at once against direct marketing; otherwise pending, and use stops."""
-    return await write.once(
-        "object", restrictions.record_objection, SubjectId(subject), purpose=body.purpose, reason=body.reason
-    )
+    return await write.once(restrictions.record_objection, SubjectId(subject), purpose=body.purpose, reason=body.reason)
 
 
 @router.post(
@@ -113,7 +111,6 @@ async def record_objection(subject: UUID, body: NewObjection, write: WriteDep) -
 async def decide_objection(subject: UUID, event: UUID, body: ObjectionDecision, write: WriteDep) -> Response:
     """Decide an objection: upheld, use stays stopped; overruled, it may go on. The reason is recorded, sealed."""
     return await write.once(
-        "decide-objection",
         restrictions.decide_objection,
         SubjectId(subject),
         event,
@@ -131,9 +128,7 @@ async def decide_objection(subject: UUID, event: UUID, body: ObjectionDecision, 
 )
 async def restrict(subject: UUID, body: NewRestriction, write: WriteDep) -> Response:
     """Restrict a person's data: it is stored, and used only where an exception of Art. 18(2) applies."""
-    return await write.once(
-        "restrict", restrictions.restrict, SubjectId(subject), ground=body.ground, reason=body.reason
-    )
+    return await write.once(restrictions.restrict, SubjectId(subject), ground=body.ground, reason=body.reason)
 
 
 @router.post(
@@ -145,7 +140,7 @@ async def restrict(subject: UUID, body: NewRestriction, write: WriteDep) -> Resp
 )
 async def announce(subject: UUID, body: AnnounceLift, write: WriteDep) -> Response:
     """Inform the person, by letter, that the restriction will be lifted; or record how they were informed."""
-    return await write.once("lift-restriction", announce_lifting, SubjectId(subject), told=body.told)
+    return await write.once(announce_lifting, SubjectId(subject), told=body.told)
 
 
 @router.post(
@@ -157,7 +152,7 @@ async def announce(subject: UUID, body: AnnounceLift, write: WriteDep) -> Respon
 )
 async def lift(subject: UUID, body: Lift, write: WriteDep) -> Response:
     """Lift the restriction, once the person was informed and the notice period is over (Art. 18(3))."""
-    return await write.once("lift-restriction", restrictions.lift_restriction, SubjectId(subject), reason=body.reason)
+    return await write.once(restrictions.lift_restriction, SubjectId(subject), reason=body.reason)
 
 
 @rectification_router.post(
@@ -169,7 +164,7 @@ async def lift(subject: UUID, body: Lift, write: WriteDep) -> Response:
 )
 async def dispute_fields(subject: UUID, body: NewDispute, write: WriteDep) -> Response:
     """Note that the person disputes values; optionally their data is restricted until that is decided."""
-    return await write.once("dispute", dispute, SubjectId(subject), **dict(body))
+    return await write.once(dispute, SubjectId(subject), **dict(body))
 
 
 @rectification_router.post(
@@ -182,7 +177,6 @@ async def dispute_fields(subject: UUID, body: NewDispute, write: WriteDep) -> Re
 async def resolve(subject: UUID, dispute: UUID, body: Verdict, write: WriteDep) -> Response:
     """Decide a dispute. A wrong value is corrected by another call."""
     return await write.once(
-        "dispute",
         resolve_dispute,
         SubjectId(subject),
         dispute,
@@ -196,7 +190,7 @@ async def resolve(subject: UUID, dispute: UUID, body: Verdict, write: WriteDep) 
 )
 async def verify(subject: UUID, body: VerifiedFields, write: WriteDep) -> Response:
     """Note that values of the profile were checked now and are accurate."""
-    return await write.once("verify-value", verify_values, SubjectId(subject), fields=body.fields, purpose=body.purpose)
+    return await write.once(verify_values, SubjectId(subject), fields=body.fields, purpose=body.purpose)
 
 
 @rectification_router.get("/rectifications", operation_id="listRectifications")

@@ -111,7 +111,7 @@ class MergeRequest(Body):
 )
 async def create(body: NewSubject, write: WriteDep) -> Response:
     """Create a customer."""
-    return await write.once("create", create_subject, body.as_input())
+    return await write.once(create_subject, body.as_input())
 
 
 @router.post(
@@ -122,7 +122,7 @@ async def create(body: NewSubject, write: WriteDep) -> Response:
 )
 async def upsert(body: NewSubject, write: WriteDep) -> Response:
     """Create a customer (201), or update the one with any of the external ids (200)."""
-    return await write.once("create", upsert_subject, body.as_input())
+    return await write.once(upsert_subject, body.as_input())
 
 
 @router.post("/subjects:search", operation_id="searchSubjects", response_model=SearchResult)
@@ -201,7 +201,7 @@ async def read(subject: UUID, collection: str, body: ListRequest, services: Serv
 )
 async def append(subject: UUID, collection: str, body: NewRecord, write: WriteDep) -> Response:
     """Append a record; the same external id with the same values is the same record (200)."""
-    return await write.once("append", append_record, SubjectId(subject), RecordInput(collection, **dict(body)))
+    return await write.once(append_record, SubjectId(subject), RecordInput(collection, **dict(body)))
 
 
 @router.post(
@@ -214,7 +214,7 @@ async def append(subject: UUID, collection: str, body: NewRecord, write: WriteDe
 async def merge(body: MergeRequest, write: WriteDep) -> Response:
     """Merge two entries of one person. The same call again completes a merge that was interrupted (200)."""
     request = merging.MergeRequest(SubjectId(body.survivor), SubjectId(body.duplicate), body.evidence)
-    response = await write.once("merge", merging.merge_subjects, request)
+    response = await write.once(merging.merge_subjects, request)
     if REPLAYED in response.headers:  # the stored response was saved before the duplicate's keys were destroyed
         await merging.finish_merges(write.services, write.caller.tenant)
     return response
