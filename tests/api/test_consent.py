@@ -438,6 +438,15 @@ async def test_wrong_tokens_are_rate_limited_and_their_entries_bounded(sqlite_no
     ]
 
 
+async def test_tries_of_unknown_tokens_do_not_use_up_the_limit_for_others(node, monkeypatch):
+    monkeypatch.setattr(confirm, "MOST_A_MINUTE", 8)
+    _, confirmation = await ask(node)
+    forged = confirmation["token"][:-43] + "A" * 43
+    answers = [await node.post(None, CONFIRM, {"token": junk}) for _ in range(10) for junk in ("x", forged)]
+    assert [each.status_code for each in answers] == [404] * 8 + [429] * 12
+    assert (await node.post(None, CONFIRM, {"token": confirmation["token"]})).status_code == 200
+
+
 async def test_a_new_request_leaves_a_given_consent_in_force(node, clock):
     subject = await node.create()
     given = {**ASKED, "method": "checkbox"}

@@ -164,8 +164,43 @@ async def test_an_invalid_claim_is_refused(sqlite_mailing):
         assert "lovelace" not in answer.text  # no letters that an id could contain
 
 
-async def test_an_unknown_tenant_is_refused(sqlite_mailing):
-    problem(await sqlite_mailing.post(None, SESSIONS, {**BY_MAIL, "tenant": "nobody"}), 404, "no-policies")
+UNKNOWN = ("brand-three", "Not a name of a tenant!")
+
+
+def _alike(answer):
+    """Return what an answer shows beside ids: status, headers, and the members of its body."""
+    body = answer.json()
+    known = {key: value for key, value in body.items() if key not in {"session", "audit", "request_id"}}
+    return answer.status_code, sorted(answer.headers), sorted(body), known
+
+
+async def test_every_answer_is_the_same_for_known_and_unknown_tenants(mailing):
+    answers = []
+    for tenant in ("default", OTHER, *UNKNOWN):
+        body = {"identity": {"email": "ada@example.org"}, "tenant": tenant}
+        asked = [await mailing.post(None, SESSIONS, body) for _ in range(4)]
+        assert [each.status_code for each in asked] == [202, 202, 202, 429]
+        entered = await enter(mailing, asked[0].json()["session"], "00000000")
+        problem(entered, 404, "code-invalid")
+        wrong = await mailing.post(None, SESSIONS, {**body, "identity": {"email": "lovelace"}})
+        answers.append([_alike(each) for each in (*asked, entered, wrong)])
+    assert all(each == answers[0] for each in answers)
+
+
+async def test_a_vault_without_mail_answers_alike_for_known_and_unknown_tenants(sqlite_node):
+    answers = [await sqlite_node.post(None, SESSIONS, {**BY_MAIL, "tenant": each}) for each in (OTHER, *UNKNOWN)]
+    assert {each.status_code for each in answers} == {409}
+    assert all(_alike(each) == _alike(answers[0]) for each in answers)
+
+
+async def test_a_claim_at_an_unknown_tenant_reaches_no_one_and_uses_up_no_limit_of_a_person(mailing, inbox):
+    await mailing.create()
+    for _ in range(3):
+        await ask(mailing, {**BY_MAIL, "tenant": UNKNOWN[0]})
+    problem(await mailing.post(None, SESSIONS, {**BY_MAIL, "tenant": UNKNOWN[0]}), 429, "rate-limited")
+    assert inbox.letters == []
+    await ask(mailing)
+    assert len(inbox.letters) == 1
 
 
 async def test_a_vault_without_mail_sends_no_codes(sqlite_node):
@@ -303,6 +338,46 @@ async def test_unauthenticated_calls_flood_neither_the_log_nor_the_database(sqli
         problem(await attempt(), status, code)
         entry = [each for each in await node.entries() if each.action == action][-1]
         assert (entry.decision, entry.code, entry.count) == ("denied", code, 7)
+
+
+async def test_tries_of_unknown_codes_do_not_use_up_the_limit_for_others(mailing, inbox, monkeypatch):
+    monkeypatch.setattr(sign_in, "MOST_A_MINUTE", 8)
+    await mailing.create()
+    used = await ask(mailing)
+    assert (await enter(mailing, used, inbox.last().code)).status_code == 201
+    session = await ask(mailing)
+    answers = [await enter(mailing, junk, "00000000") for _ in range(10) for junk in (str(uuid4()), used)]
+    assert [each.status_code for each in answers] == [404] * 8 + [429] * 12
+    assert (await enter(mailing, session, inbox.last().code)).status_code == 201
+
+
+async def test_tries_of_live_codes_are_limited(sqlite_mailing, inbox, monkeypatch):
+    monkeypatch.setattr(sign_in, "MOST_A_MINUTE", 8)
+    await sqlite_mailing.create()
+    sessions = [await ask(sqlite_mailing, {"identity": {"email": f"e{n}@example.org"}}) for n in range(2)]
+    session = await ask(sqlite_mailing)
+    answers = [await enter(sqlite_mailing, each, "00000000") for each in sessions for _ in range(4)]
+    assert {each.status_code for each in answers} == {404}
+    problem(await enter(sqlite_mailing, session, inbox.last().code), 429, "rate-limited")
+
+
+async def test_requests_for_codes_are_aggregated_on_the_log_and_letters_are_not(mailing, clock, monkeypatch):
+    monkeypatch.setattr(sign_in, "MOST_ENTRIES_A_MINUTE", 3)
+    subject = await mailing.create()
+    async with mailing.new_entries() as made:
+        for number in range(8):
+            await ask(mailing, {"identity": {"email": f"stranger{number}@example.org"}})
+        await ask(mailing)
+        await ask(mailing, {"identity": {"email": "stranger@example.org"}, "tenant": OTHER})
+        clock.advance(minutes=1)
+        await ask(mailing, {"identity": {"email": "another@example.org"}})
+    assert [(each.tenant, each.principal_name, each.count, each.target is None) for each in made] == [
+        *[("default", "the-person", 1, False)] * 3,
+        ("default", "vault", 1, False),  # the letter: it is on the log with the person's pseudonym in any case
+        (OTHER, "the-person", 1, False),  # each tenant has its own log
+        ("default", "the-person", 7, True),
+    ]
+    assert made[3].subjects == (await mailing.pseudonym(subject),)
 
 
 # ---- The session -----------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class SignIns:
         return await self._services.principals.authenticate(bearer)
 
     async def _record(self, request_id: str, error: NotAuthenticated) -> None:
-        count = self._minute.refused()
+        count = self._minute.count_event()
         if count is None:
             return
         entry = self._services.audit_log.entry(
@@ -116,12 +116,12 @@ class RateWindow:
         if self._attempts > most:
             raise TooMany("too many attempts at once", retry_after=60, first=False, hint="Try again in a minute.")
 
-    def refused(self, most: int = MOST_ENTRIES) -> int | None:
-        """Count one refusal.
+    def count_event(self, most: int = MOST_ENTRIES) -> int | None:
+        """Count one event for the audit log, such as a refusal.
 
         Returns:
-            the number of refusals for the entry to write now; None if ``most`` entries were written within this
-            minute, so that the next entry has to include this refusal.
+            the number of events for the entry to write now; None if ``most`` entries were written within this minute,
+            so that the next entry has to include this event.
         """
         self._roll()
         self._uncounted += 1

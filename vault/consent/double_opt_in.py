@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 MOST_A_MINUTE = 1_200
-"""Tokens that one process checks in a minute, those of pages included."""
+"""Tokens that confirm something, and others, each, that one process answers in a minute, those of pages included."""
 MOST_ENTRIES_A_MINUTE = 60
 """Audit entries for wrong tokens in a minute; the next entry has the number of those left out."""
 
@@ -66,7 +66,7 @@ class Confirmations:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._window = RateWindow(services.clock)
+        self._open, self._unknown = RateWindow(services.clock), RateWindow(services.clock)
 
     async def look_up(self, token: str) -> NoticeShown | None:
         """Return what a token would confirm, without redeeming it; None if it confirms nothing.
@@ -99,8 +99,11 @@ class Confirmations:
             raise _invalid(error.audit) from None
 
     async def _open_confirmation(self, token: str) -> OpenConfirmation | None:
-        """Find the request that a token confirms; None if the token is unknown, used or expired."""
-        self._window.count_attempt(MOST_A_MINUTE)
+        """Find the request that a token confirms; None if the token is unknown, used or expired.
+
+        Raises:
+            TooMany: this process has looked up too many such tokens within the minute.
+        """
         match = _SHAPE.fullmatch(token)
         row = None
         if match is not None:
@@ -113,12 +116,14 @@ class Confirmations:
         # An unknown id takes the same time as a wrong secret, so timing does not reveal which requests exist.
         is_token = hmac.compare_digest(_digest(token), _NO_TOKEN if row is None else bytes(row.token_hash))
         if row is None or not is_token or row.used_at is not None or self._services.clock.now() >= row.expires_at:
+            self._unknown.count_attempt(MOST_A_MINUTE)
             return None
+        self._open.count_attempt(MOST_A_MINUTE)  # separate, so that tokens at random do not use up the limit
         return OpenConfirmation(TenantId(row.tenant_id), SubjectId(row.subject_id), row.event_id)
 
     async def _refuse(self, request_id: str) -> NotFound:
         """Record the attempt in the audit log of the default tenant, because a wrong token belongs to no tenant."""
-        count = self._window.refused(MOST_ENTRIES_A_MINUTE)
+        count = self._unknown.count_event(MOST_ENTRIES_A_MINUTE)
         error = _invalid(None)
         if count is None:
             return error

@@ -125,6 +125,17 @@ async def issue(
     return code, expires_at
 
 
+async def is_live(services: Services, tenants: Sequence[TenantId], code: UUID) -> bool:
+    """Return whether a code for a session can still be tried. It may lead to no person: an attempt does not show that.
+
+    Args:
+        tenants: in which it may have been made; at least one.
+    """
+    statement = select(_CODE.id).where(*_live(tenants, code, None, services.clock.now()))
+    async with services.data.reading() as connection:
+        return (await connection.execute(statement)).one_or_none() is not None
+
+
 async def spend(
     services: Services,
     tenants: Sequence[TenantId],
@@ -142,14 +153,7 @@ async def spend(
         None if it is wrong, for any reason.
     """
     # The attempt is counted, durably, before the comparison, so that concurrent guesses are counted too.
-    live = (
-        _CODE.tenant_id.in_(tenants),
-        _CODE.id == code,
-        _CODE.intent == _intent(request),
-        _CODE.used_at.is_(None),
-        _CODE.expires_at > services.clock.now(),
-        _CODE.attempts < MOST_ATTEMPTS,
-    )
+    live = _live(tenants, code, request, services.clock.now())
     counted = update(IDENTITY_CODE).where(*live).values(attempts=_CODE.attempts + 1).returning(*IDENTITY_CODE.c)
     async with services.data.transaction() as connection:
         row: Any = (await connection.execute(counted)).one_or_none()
@@ -206,6 +210,17 @@ async def _serialise(services: Services, connection: AsyncConnection, claim: byt
         # The lock is a number, and ends with the transaction.
         number = int.from_bytes(claim[:8], "big", signed=True)
         await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+
+
+def _live(tenants: Sequence[TenantId], code: UUID, request: UUID | None, now: datetime) -> tuple[Any, ...]:
+    return (
+        _CODE.tenant_id.in_(tenants),
+        _CODE.id == code,
+        _CODE.intent == _intent(request),
+        _CODE.used_at.is_(None),
+        _CODE.expires_at > now,
+        _CODE.attempts < MOST_ATTEMPTS,
+    )
 
 
 def _intent(request: UUID | None) -> str:
@@ -296,11 +311,12 @@ EXTERNAL_ID = "external_id"
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-def claim_digest(tokens: TokenKey, identity: Mapping[str, Any]) -> bytes:
+def claim_digest(tokens: TokenKey, identity: Mapping[str, Any], elsewhere: str | None = None) -> bytes:
     """Digest a claimed identity in normalised form.
 
     Args:
         identity: ``{"email": "…"}`` or ``{"external_id": {"shop": "4711"}}``.
+        elsewhere: the name of the tenant, if this vault does not have it: its claims count by themselves.
 
     Raises:
         InvalidInput: it is neither.
@@ -314,7 +330,10 @@ def claim_digest(tokens: TokenKey, identity: Mapping[str, Any]) -> bytes:
         normalised = checked_external_ids(identity[EXTERNAL_ID], at="/identity/external_id")
     else:
         raise _no_identity("/identity")
-    return tokens.digest("identity-claim", _encode([sorted(identity), normalised]))
+    claim = [sorted(identity), normalised]
+    if elsewhere is not None:
+        return tokens.digest("identity-claim-elsewhere", _encode([elsewhere, *claim]))
+    return tokens.digest("identity-claim", _encode(claim))
 
 
 def _no_identity(at: str) -> InvalidInput:

@@ -25,7 +25,17 @@ from vault.access.authorization import audit_entry
 from vault.access.callers import RateWindow, data_subject_caller
 from vault.access.recording import record_failure
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
-from vault.identity.codes import CodeRequest, claim_digest, code_invalid, forget_codes, issue, send_code_to, spend, use
+from vault.identity.codes import (
+    CodeRequest,
+    claim_digest,
+    code_invalid,
+    forget_codes,
+    is_live,
+    issue,
+    send_code_to,
+    spend,
+    use,
+)
 from vault.identity.tables import SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantId, new_id
 from vault.letters.send import THERE
@@ -117,9 +127,10 @@ def _digest(token: str) -> bytes:
 
 
 MOST_A_MINUTE: Final = 300
-"""Requests for codes, tries of codes and unknown tokens, each, that one process accepts in a minute."""
+"""Requests for codes, tries of codes, tries of unknown codes, and unknown tokens, each, that one process accepts in a
+minute."""
 MOST_ENTRIES_A_MINUTE: Final = 60
-"""Audit entries for refusals; the next one has the count of the omitted ones."""
+"""Audit entries for requests for codes in a tenant, and for refusals; the next has the count of the omitted ones."""
 
 
 class People:
@@ -131,29 +142,31 @@ class People:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._asked, self._tried, self._shown = (RateWindow(services.clock) for _ in range(3))
+        self._asked, self._tried, self._unknown, self._shown = (RateWindow(services.clock) for _ in range(4))
+        self._recorded: dict[TenantId, RateWindow] = {}
 
     async def ask(
         self, tenant: TenantId, identity: Mapping[str, Any], language: str | None, request_id: str
     ) -> SessionCode:
-        """Send a code to the claimed person. The result is the same whether or not there is such a person.
+        """Send a code to the claimed person. The result is the same whether or not there is such a person or tenant.
 
         Raises:
             InvalidInput: the identity is invalid.
             MailNotConfigured: this vault sends no letters.
-            NotFound: there is no such tenant.
+            NotFound: no tenant has policies in force.
             TooMany: the limit of codes is reached.
         """
         try:
             self._asked.count_attempt(MOST_A_MINUTE)
-            self._services.policies.active(tenant)
+            home = self._home(tenant)
             self._services.mail.require()
-            code = await self._issue(tenant, identity, request_id)
+            elsewhere = None if home == tenant else str(tenant)
+            code = await self._issue(home, identity, request_id, elsewhere)
         except VaultError as error:
             await self._refuse(self._asked, "send-code", error, request_id)
             raise
         # The person is looked up after the response, so that its time does not reveal whether there is such a person.
-        self._services.mail.soon(self._send(CodeRequest(tenant, code.session, language), identity))
+        self._services.mail.soon(self._send(CodeRequest(home, code.session, language), identity, elsewhere))
         return code
 
     async def enter(self, code: UUID, typed: str, request_id: str) -> OpenedSession:
@@ -163,15 +176,18 @@ class People:
             NotFound: the code is wrong.
             TooMany: the limit of this process for the minute is reached.
         """
+        window = self._unknown  # a limit of their own: ids cannot be guessed, so strangers do not use up the other
         try:
-            self._tried.count_attempt(MOST_A_MINUTE)
             tenants = self._tenants()
-            spent = await spend(self._services, tenants, code, typed) if tenants else None
+            if tenants and await is_live(self._services, tenants, code):
+                window = self._tried
+            window.count_attempt(MOST_A_MINUTE)
+            spent = await spend(self._services, tenants, code, typed) if window is self._tried else None
             if spent is None:
                 raise code_invalid()
             return await self._open(spent, request_id)
         except VaultError as error:
-            await self._refuse(self._tried, "open-session", error, request_id)
+            await self._refuse(window, "open-session", error, request_id)
             raise
 
     async def sign_in(self, bearer: str | None, request_id: str) -> Session:
@@ -231,24 +247,44 @@ class People:
         caller = data_subject_caller(TenantId(row.tenant_id), request_id)
         return Session(caller, row.id, SubjectId(row.subject_id), Pseudonym(row.pseudonym), row.authenticated_at)
 
-    async def _issue(self, tenant: TenantId, identity: Mapping[str, Any], request_id: str) -> SessionCode:
+    def _home(self, tenant: TenantId) -> TenantId:
+        """Return the tenant, or another that stands in for an unknown one, so that the work reveals no tenant.
+
+        Raises:
+            NotFound: no tenant has policies in force.
+        """
+        tenants = self._tenants()
+        if tenant in tenants:
+            return tenant
+        if tenants and DEFAULT_TENANT not in tenants:
+            return min(tenants)
+        self._services.policies.active(DEFAULT_TENANT)
+        return DEFAULT_TENANT
+
+    async def _issue(
+        self, tenant: TenantId, identity: Mapping[str, Any], request_id: str, elsewhere: str | None
+    ) -> SessionCode:
         services = self._services
-        claim = claim_digest(await services.keyring.token_key(tenant), identity)
+        claim = claim_digest(await services.keyring.token_key(tenant), identity, elsewhere)
         async with services.data.transaction() as connection:
             code, expires_at = await issue(services, connection, tenant, claim)
-            entry = audit_entry(
-                services,
-                data_subject_caller(tenant, request_id),
-                action="send-code",
-                decision="allowed",
-                target=code,
-            )
-            await services.audit_log.append_in(connection, [entry])
+            # Counted for every claim alike: who it leads to is not known yet. A letter has an entry of its own.
+            count = self._recorded.setdefault(tenant, RateWindow(services.clock)).count_event(MOST_ENTRIES_A_MINUTE)
+            if count is not None:
+                entry = audit_entry(
+                    services,
+                    data_subject_caller(tenant, request_id),
+                    action="send-code",
+                    decision="allowed",
+                    target=code if count == 1 else None,
+                    count=count,
+                )
+                await services.audit_log.append_in(connection, [entry])
         return SessionCode(session=code, expires_at=expires_at)
 
-    async def _send(self, request: CodeRequest, identity: Mapping[str, Any]) -> None:
+    async def _send(self, request: CodeRequest, identity: Mapping[str, Any], elsewhere: str | None) -> None:
         match = await find_person(self._services, request.tenant, identity)
-        await send_code_to(self._services, request, match.subject)
+        await send_code_to(self._services, request, match.subject if elsewhere is None else None)
 
     async def _open(self, spent: Spent, request_id: str) -> OpenedSession:
         services, now = self._services, self._services.clock.now()
@@ -275,7 +311,7 @@ class People:
         """Record a refusal in the audit log, at a limited rate."""
         if isinstance(error, Unavailable) or error.audit is not None:
             return
-        count = minute.refused(MOST_ENTRIES_A_MINUTE)
+        count = minute.count_event(MOST_ENTRIES_A_MINUTE)
         if count is None:
             return
         # An unauthenticated caller has no tenant: the refusal goes to the default tenant's log.
