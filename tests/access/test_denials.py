@@ -15,7 +15,7 @@ from vault.bootstrap import apply_folders
 from vault.catalogue.model import FieldView
 from vault.clock import to_microseconds
 from vault.policy.decision import rule_out
-from vault.subjects.record_body import pack, unpack
+from vault.subjects.rows import pack, unpack
 
 
 async def _change(node, file, *replacements, more=""):

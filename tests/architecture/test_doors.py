@@ -18,7 +18,6 @@ SEALING = {
     "vault.consent.transaction",
     "vault.erasure.start",  # for types only
     "vault.erasure.verify",
-    "vault.erasure.engine",
     "vault.erasure.execute",
     "vault.lifecycle.key_fence",  # for types only
     "vault.lifecycle.personal_data",
@@ -43,8 +42,6 @@ SEALING = {
     "vault.requests.query",  # for types only
     "vault.requests.verification",
     "vault.records.render",
-    # for types only
-    "vault.subjects.record_body",  # for types only
 }
 """Who names the seal at all."""
 
@@ -55,9 +52,9 @@ UNSEALING = {
     "vault.consent.transaction",
     "vault.erasure.start",  # what staff keep from an erasure; names and days, and nobody sees the reason
     "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
-    "vault.erasure.engine",  # and seals it again under the one key that stays; or a view of it in its place
+    # ids and addresses, for their tombstones; and seals again what stays under the one key that stays
+    "vault.erasure.execute",
     "vault.lifecycle.personal_data",  # and seals it again, after an erasure or for the one who stays after a merge
-    "vault.erasure.execute",  # ids and addresses, for their tombstones
     "vault.records.search",  # what a digest led to is checked
     "vault.imports.profiles",
     "vault.imports.records",

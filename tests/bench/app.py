@@ -25,7 +25,7 @@ from vault.context import Caller
 from vault.crypto.seal import record_aad
 from vault.ids import new_id
 from vault.server import _Served
-from vault.subjects.record_body import unpack
+from vault.subjects.rows import unpack
 from vault.subjects.tables import RecordRow, SubjectRow
 
 

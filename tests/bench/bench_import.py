@@ -26,8 +26,7 @@ from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
 from vault.imports.run import ImportRequest, import_file
 from vault.principals.principal import Principal
 from vault.records.write import ProfileInput, upsert_subject
-from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker, NewRecord, external_rows, record_rows, subject_row
+from vault.subjects.rows import Maker, NewRecord, Origin, external_rows, record_rows, subject_row
 
 PURPOSE = "subject-rights"
 WANTED = 6_000

@@ -19,8 +19,7 @@ from tests.support import FixedClock
 from vault.bootstrap import open_vault
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
 from vault.retention.clocks import move_clocks
-from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker, NewRecord, external_rows, record_rows, subject_row
+from vault.subjects.rows import Maker, NewRecord, Origin, external_rows, record_rows, subject_row
 from vault.sweep.query import sweep
 from vault.sweep.run import MOST, Pace
 

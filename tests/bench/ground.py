@@ -21,8 +21,7 @@ from pathlib import Path
 from vault.bootstrap import init_vault, open_vault
 from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
-from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker, NewRecord, external_rows, record_rows, subject_row
+from vault.subjects.rows import Maker, NewRecord, Origin, external_rows, record_rows, subject_row
 from vault.subjects.tables import RECORD
 from vault.sweep.store import finish_sweep
 from vault.sweep.workflow import lay_down

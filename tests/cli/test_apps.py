@@ -9,8 +9,7 @@ import pytest
 
 from tests.support import FixedClock
 from vault.bootstrap import open_vault
-from vault.cli.options import parse_moment
-from vault.cli.session import run
+from vault.cli.command import parse_moment, run
 from vault.errors import NotAuthenticated
 
 

@@ -15,8 +15,7 @@ import pytest
 import typer
 
 from vault.bootstrap import open_vault
-from vault.cli.options import parse_moment
-from vault.cli.session import run
+from vault.cli.command import parse_moment, run
 from vault.context import Caller
 from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT

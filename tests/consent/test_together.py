@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from tests.imports.files import bring_in, subject_of, write_csv
 from vault.consent.store import compare
 from vault.ids import DEFAULT_TENANT
-from vault.subjects.changes import locked_subject
+from vault.subjects.store import locked_subject
 from vault.subjects.tables import RECORD
 
 GIVEN = {

@@ -39,7 +39,7 @@ async def test_an_older_backup_does_not_open_with_the_present_key_store(sqlite_n
         assert found.profile is not None
         keys = await restored.services.keyring.subject_keys(DEFAULT_TENANT, [found.id])
         from vault.crypto.seal import record_aad
-        from vault.subjects.record_body import unpack
+        from vault.subjects.rows import unpack
 
         for name, stored in unpack(found.profile).items():
             with pytest.raises(CannotOpen):

@@ -9,8 +9,7 @@ from tests.export.made_up import DEFAULT, approved, request_of
 from vault.export.collect import gather
 from vault.export.contents import entries
 from vault.ids import new_id
-from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker, NewRecord, record_rows
+from vault.subjects.rows import Maker, NewRecord, Origin, record_rows
 
 PROFILE = {
     "name": "Ada Lovelace",

@@ -33,7 +33,7 @@ from vault.export.verify import check_archive
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.personal_data import ExportContext, RetainedData
 from vault.rectification.store import Sealer, add_rectifications
-from vault.subjects.record_body import Origin, pack, seal_values
+from vault.subjects.rows import Origin, pack, seal_values
 
 OTHERS = ("Byron King", "2015-05-12", "Jane Clerk")
 

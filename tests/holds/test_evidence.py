@@ -14,7 +14,7 @@ from tests.vaults import ADA, problem
 from vault.catalogue.model import Scope
 from vault.crypto.seal import record_aad
 from vault.ids import DEFAULT_TENANT
-from vault.subjects.record_body import pack, unpack
+from vault.subjects.rows import pack, unpack
 
 FULFILMENT = "order-fulfilment"
 

@@ -8,7 +8,7 @@ from tests.holds.holding import HOLDS, REVIEW, ask_for_hold, hold_of, ledger_lin
 from tests.vaults import OTHER, problem
 from vault.consent.model import unpack
 from vault.errors import Unavailable
-from vault.subjects.changes import locked_subjects
+from vault.subjects.store import locked_subjects
 from vault.subjects.tables import SUBJECT
 
 

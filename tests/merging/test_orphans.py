@@ -10,7 +10,7 @@ from vault.consent.model import decode
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen
 from vault.ids import SubjectId
-from vault.subjects.record_body import open_body
+from vault.subjects.rows import open_body
 
 CANARY = "KanarienvogelXq7"
 KEPT = {"name": "Ada Lovelace"}

@@ -16,7 +16,7 @@ from vault.letters.send import find_contact
 from vault.merging.duplicates import find_duplicates
 from vault.records.write import ProfileInput, create_subject, patch_profile
 from vault.requests.verification import find_person
-from vault.subjects.record_body import unpack
+from vault.subjects.rows import unpack
 
 DELIVERED = date(2029, 3, 5)
 """The last day on which anything claims the profile of somebody who never bought or wrote anything."""

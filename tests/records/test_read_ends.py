@@ -12,7 +12,7 @@ from vault.ids import DEFAULT_TENANT, new_id
 from vault.retention import clocks as clock_reader
 from vault.retention.reviews import NewReview, open_reviews, reviews_in
 from vault.retention.tables import RETENTION_REVIEW
-from vault.subjects.record_body import open_body, pack
+from vault.subjects.rows import open_body, pack
 
 OVER = "retention-over"
 SUPPORTED = date(2028, 3, 5)

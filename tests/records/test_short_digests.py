@@ -19,8 +19,7 @@ from vault.crypto.seal import record_aad
 from vault.ids import DEFAULT_TENANT
 from vault.policy.policy_set import PolicySet
 from vault.requests.verification import Match, find_person
-from vault.subjects.record_body import unpack
-from vault.subjects.rows import digests
+from vault.subjects.rows import digests, unpack
 from vault.subjects.tables import BLIND_INDEX, RECORD
 
 WHOLE_DIGEST = IndexKeys.digest

@@ -11,7 +11,7 @@ from tests.vaults import problem
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.rectification.correct import rectify
 from vault.rectification.store import open_details, rectifications_of
-from vault.subjects.record_body import unpack
+from vault.subjects.rows import unpack
 from vault.subjects.tables import RECORD
 
 NEW = "new@example.org"

@@ -20,9 +20,8 @@ from vault.records.list import list_records
 from vault.records.read import explain, read_fields
 from vault.records.search import find_subjects
 from vault.records.write import ProfileInput, RecordInput, append_record, create_subject
-from vault.subjects.record_body import Stored, unpack
-from vault.subjects.record_body import pack as pack_body
-from vault.subjects.rows import digests
+from vault.subjects.rows import Stored, digests, unpack
+from vault.subjects.rows import pack as pack_body
 from vault.subjects.store import PageQuery
 from vault.subjects.tables import BLIND_INDEX, RECORD, SUBJECT
 

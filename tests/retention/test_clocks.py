@@ -17,8 +17,8 @@ from vault.clock import to_microseconds
 from vault.consent.store import repair
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId
 from vault.retention.clocks import Clocks, at_day, clocks_of, join_clocks, move_clocks
-from vault.subjects.changes import locked_record
-from vault.subjects.record_body import happened_at, open_body, unpack
+from vault.subjects.rows import happened_at, open_body, unpack
+from vault.subjects.store import locked_record
 
 TODAY = date(2026, 3, 5)
 HEADER = "customer,line,at,amount"

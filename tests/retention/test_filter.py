@@ -19,8 +19,8 @@ from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import ends_of, schedule_of
 from vault.retention.filter import Dates, Gate, _claims_itself, _ends
-from vault.subjects.record_body import Sealed, Stored, open_body
-from vault.subjects.record_body import pack as pack_body
+from vault.subjects.rows import Sealed, Stored, open_body
+from vault.subjects.rows import pack as pack_body
 
 TODAY = datetime(2026, 3, 5, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

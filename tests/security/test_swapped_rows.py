@@ -11,7 +11,7 @@ from msgspec import structs
 
 from tests.vaults import ADA, OTHER, problem
 from vault import logs
-from vault.subjects.record_body import pack, unpack
+from vault.subjects.rows import pack, unpack
 
 SECRET = "Ada Lovelace"
 

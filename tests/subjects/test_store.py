@@ -12,15 +12,20 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.ids import new_id, random_id
 from vault.storage.database import Database
-from vault.subjects.changes import (
+from vault.subjects.store import (
+    MOST_RECORDS,
     IndexChange,
+    PageQuery,
+    Row,
+    StoredSubject,
+    SubjectQuery,
+    Subjects,
     add_external,
     change_index,
     change_record,
     locked_record,
     record_by_external,
 )
-from vault.subjects.store import MOST_RECORDS, PageQuery, Row, StoredSubject, SubjectQuery, Subjects
 from vault.subjects.tables import BLIND_INDEX, RECORD, SubjectRow
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)

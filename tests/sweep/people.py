@@ -15,7 +15,7 @@ from vault.catalogue.types import decode
 from vault.crypto.seal import record_aad
 from vault.ids import DEFAULT_TENANT
 from vault.policy.policy_set import PolicySet
-from vault.subjects.record_body import unpack
+from vault.subjects.rows import unpack
 from vault.subjects.tables import RECORD
 from vault.sweep.query import sweep
 from vault.sweep.run import Pace

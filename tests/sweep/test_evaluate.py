@@ -18,8 +18,8 @@ from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
-from vault.subjects.record_body import Stored, happened_at, unpack
-from vault.subjects.record_body import pack as pack_body
+from vault.subjects.rows import Stored, happened_at, unpack
+from vault.subjects.rows import pack as pack_body
 from vault.sweep.evaluate import SubjectData, evaluate, forecast
 
 POLICIES = PolicySet.from_folder(Path(__file__).parents[2] / "policies")

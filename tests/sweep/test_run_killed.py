@@ -18,7 +18,7 @@ SWEEP = "vault.sweep.workflow:SWEEP"
 INSIDE = (
     "vault.consent.personal_data:ConsentData.reseal",
     "vault.consent.personal_data:ConsentData.erase",
-    "vault.erasure.engine:close_subjects",
+    "vault.erasure.execute:close_subjects",
     "vault.sweep.apply:end_erasures",
     "vault.sweep.run:put_off",
 )

@@ -44,8 +44,7 @@ from vault.lifecycle.personal_data import owned_tables
 from vault.lifecycle.restore_ledger import Joined, read_access, read_erasure, read_merge
 from vault.lifecycle.tombstones import add_tombstones
 from vault.requests.store import requests_of
-from vault.subjects.changes import locked_subject, locked_subjects, mark_due, person, set_standing
-from vault.subjects.store import GONE
+from vault.subjects.store import GONE, locked_subject, locked_subjects, mark_due, person, set_standing
 from vault.sweep.apply import end_erasures
 from vault.sweep.query import sweep
 from vault.sweep.run import Pace

@@ -30,7 +30,7 @@ from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Misconfigured, NotFound, Unavailable, VaultError
 from vault.ids import SubjectId, TenantId
 from vault.storage.database import Database
-from vault.subjects.record_body import unpack
+from vault.subjects.rows import unpack
 from vault.subjects.tables import RECORD
 
 if TYPE_CHECKING:

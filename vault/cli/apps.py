@@ -10,10 +10,8 @@ from uuid import UUID
 import typer
 
 from vault.bootstrap import policy_folder, shipped_policies
-from vault.cli.command import command, make_group
-from vault.cli.options import App, Names, future
+from vault.cli.command import App, Names, Session, VaultSession, command, future, make_group
 from vault.cli.output import emit, note, warn
-from vault.cli.session import Session, VaultSession
 from vault.clock import Clock
 from vault.errors import Conflict, InvalidInput
 from vault.governance.tenants import add_app, add_tenant, disable_app, issue_key, revoke_key, set_roles

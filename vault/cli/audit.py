@@ -13,11 +13,9 @@ from uuid import UUID
 import typer
 
 from vault.audit.entry import Action, encode
-from vault.cli.command import TOP_LEVEL, command, make_group
-from vault.cli.options import past
+from vault.cli.command import TOP_LEVEL, Opener, Session, command, make_group, past
 from vault.cli.output import note
 from vault.cli.progress import time_bar
-from vault.cli.session import Opener, Session
 from vault.errors import Misconfigured
 from vault.governance.processing_record import YEAR
 from vault.governance.processing_record import processing_record as make_record

@@ -1,17 +1,234 @@
-"""The decorator that declares a command, opens the vault for it, and adds the common options."""
+"""What every command uses: common options, the vault that is opened for it, the printed answer, and the decorator."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import inspect
-from typing import TYPE_CHECKING, Any, TypeVar
+import re
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import UUID
 
 import typer
 
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes
-from vault.cli.session import Opener, VaultSession, run
+from vault.cli.output import emit, note, show_table
+from vault.clock import Clock
+from vault.errors import NotFound
+from vault.ids import DEFAULT_TENANT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+
+    from vault.bootstrap import Vault
+    from vault.catalogue.retention import Period
+    from vault.context import Caller, Services
+    from vault.ids import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSession:
+    """An open vault, for a command without a tenant.
+
+    Attributes:
+        as_json: the command writes JSON instead of text.
+    """
+
+    vault: Vault
+    as_json: bool
+
+    @property
+    def services(self) -> Services:
+        """Return the services of the vault."""
+        return self.vault.services
+
+    def show(self, answer: object, *sentences: str) -> None:
+        """Print an answer as JSON, or else sentences about it on standard error."""
+        if self.as_json:
+            emit(answer)
+        else:
+            for sentence in sentences:
+                note(sentence)
+
+    def show_table(
+        self,
+        answer: object,
+        headings: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        empty: str,
+        then: str | None = None,
+    ) -> None:
+        """Print an answer as JSON, or else as a table and a sentence after it; ``empty`` stands for no rows."""
+        if self.as_json:
+            emit(answer)
+            return
+        show_table(headings, rows, empty=empty)
+        if then is not None:
+            note(then)
+
+
+@dataclass(frozen=True, slots=True)
+class Session(VaultSession):
+    """An open vault and a tenant of it."""
+
+    tenant: TenantId
+
+    @property
+    def caller(self) -> Caller:
+        """Return the operator of the tenant, with a request id of its own for each operation."""
+        from vault.access.callers import operator_caller
+
+        return operator_caller(self.tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens the vault when the command needs it, such as after a prompt."""
+
+    folder: Path
+    tenant: str = DEFAULT_TENANT
+    as_json: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def vault(self) -> AsyncIterator[VaultSession]:
+        """Open the vault.
+
+        Raises:
+            Misconfigured: there is no vault in the folder, or it does not open.
+            Unavailable: a database does not answer.
+        """
+        with without_collection():
+            from vault.bootstrap import open_vault
+
+        async with open_vault(self.folder, **self.settings) as vault:
+            yield VaultSession(vault, self.as_json)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Open the vault for the tenant.
+
+        Raises:
+            NotFound: the vault has no such tenant.
+            Misconfigured, Unavailable: as with :meth:`vault`.
+        """
+        async with self.vault() as opened:
+            tenant = await known_tenant(opened.services, self.tenant)
+            yield Session(opened.vault, self.as_json, tenant)
+
+
+T = TypeVar("T")
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Import modules without garbage collection.
+
+    Imported objects are not garbage; to collect again and again takes a tenth of the start-up time.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # what was imported lives as long as the process: later collections need not look at it
+        gc.enable()
+
+
+def run(work: Coroutine[object, object, T]) -> T:
+    """Run a coroutine; the vault logs warnings and errors on standard error."""
+    from vault import logs
+
+    logs.configure("warning")
+    return asyncio.run(work)
+
+
+async def known_tenant(services: Services, name: str) -> TenantId:
+    """Find a tenant by its name.
+
+    Raises:
+        NotFound: no tenant has this name.
+    """
+    for tenant in await services.keyring.tenants():
+        if tenant == name:
+            return tenant
+    raise NotFound("there is no such tenant", hint="list them by `cdv tenants list`, or add one by `cdv tenants add`")
+
+
+HERE = Path()
+DEFAULT = str(DEFAULT_TENANT)
+
+VaultFolder = Annotated[
+    Path,
+    typer.Option(
+        "--vault", metavar="DIR", envvar="CDV_VAULT", help="The vault's folder.", show_default="the current folder"
+    ),
+]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+App = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
+Subject = Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")]
+Request = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
+Names = list[str] | None
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line; sealed.")]
+
+SUBJECT = "0199aabb-0000-7000-8000-000000000001"
+"""The id of a person in the examples."""
+
+_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
+
+
+def parse_moment(typed: str, now: datetime, *, forward: bool) -> datetime:
+    """Parse a time: ``90d`` from now or ago, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
+
+    Raises:
+        BadParameter: invalid, a time without a zone, or too many days.
+    """
+    days = _DAYS.fullmatch(typed)
+    try:
+        if days:
+            return now + timedelta(days=int(days[1])) * (1 if forward else -1)
+        if len(typed) == len("2027-01-31"):
+            return datetime.combine(date.fromisoformat(typed), time(), UTC)
+        moment = datetime.fromisoformat(typed)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    way = "from now" if forward else "back"
+    raise typer.BadParameter(
+        f"write days {way} (90d), a day (2027-01-31) or a moment with its zone (2027-01-31T12:00:00Z)"
+    )
+
+
+def parse_period(typed: str | Period) -> Period:
+    """Parse a calendar period: ``P3Y``, ``P6M``, ``P30D`` or ``P1Y6M``.
+
+    Raises:
+        BadParameter: invalid, or zero.
+    """
+    from vault.catalogue.retention import Period, read_period
+
+    if isinstance(typed, Period):  # an option's default, which goes through the parser too
+        return typed
+    period = read_period(typed)
+    if period is None:
+        raise typer.BadParameter("write P3Y, P6M, P30D or P1Y6M")
+    return period
+
+
+past = partial(typer.Option, metavar="WHEN", parser=lambda typed: parse_moment(typed, Clock().now(), forward=False))
+"""An option for a time in the past."""
+future = partial(typer.Option, metavar="WHEN", parser=lambda typed: parse_moment(typed, Clock().now(), forward=True))
+"""An option for a time in the future."""
+day = partial(typer.Option, metavar="DAY", formats=["%Y-%m-%d"])
+"""An option for a day."""
+
 
 F = TypeVar("F", bound="Callable[..., Any]")
 

@@ -11,12 +11,10 @@ from uuid import UUID
 
 import typer
 
-from vault.cli.command import command, make_group
+from vault.cli.command import SUBJECT, Opener, Reason, Session, Subject, command, future, make_group, past
 from vault.cli.imports import IMPORT_TIMEOUT, DryRun, Errors, ImportProgress, show_outcome
-from vault.cli.options import SUBJECT, Reason, Subject, future, past
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.progress import counter
-from vault.cli.session import Opener, Session
 from vault.consent.expiry import expire_lapsed
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import read_receipt

@@ -11,10 +11,8 @@ from uuid import UUID
 import typer
 
 from vault.catalogue.model import Scope
-from vault.cli.command import command, make_group
-from vault.cli.options import SUBJECT, Names, Request, day
+from vault.cli.command import SUBJECT, Names, Request, Session, command, day, make_group
 from vault.cli.output import FAILED, note
-from vault.cli.session import Session
 from vault.erasure.query import MAX_PAGE, check_again, list_erasures, preview_erasure, read_certificate
 from vault.errors import InvalidInput
 from vault.holds.manage import (

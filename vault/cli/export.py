@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from vault.cli.command import command, make_group
-from vault.cli.options import Request
+from vault.cli.command import Opener, Request, Session, command, make_group
 from vault.cli.output import note
 from vault.cli.progress import bytes_bar
-from vault.cli.session import Opener, Session
 from vault.crypto.age import decrypt
 from vault.errors import InvalidInput
 from vault.export.download import PAGE, list_all_packages, open_package, send_package

@@ -25,9 +25,8 @@ from rich.progress import (
 from rich.text import Text
 
 from vault.bootstrap import open_vault
-from vault.cli.command import TOP_LEVEL, command
+from vault.cli.command import TOP_LEVEL, Opener, command
 from vault.cli.output import FAILED, emit, note, warn
-from vault.cli.session import Opener
 from vault.errors import Misconfigured
 from vault.imports.completejourney import prepare
 from vault.imports.mapping import read_mapping

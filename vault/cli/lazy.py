@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperCommand
 from typer.main import get_command_from_info, get_group
 
-from vault.cli.command import TOP_LEVEL
+from vault.cli.command import TOP_LEVEL, without_collection
 from vault.cli.output import Commands
-from vault.cli.session import without_collection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,20 @@ import typer
 from vault.bootstrap import apply_folders, policy_folder, read_settings
 from vault.catalogue.notices import compare
 from vault.catalogue.toml_document import did_you_mean
-from vault.cli.command import command, make_group
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder
+from vault.cli.command import (
+    DEFAULT,
+    HERE,
+    Json,
+    Opener,
+    Session,
+    Tenant,
+    VaultFolder,
+    command,
+    known_tenant,
+    make_group,
+    run,
+)
 from vault.cli.output import FAILED, emit, note, warn
-from vault.cli.session import Opener, Session, known_tenant, run
 from vault.consent.expiry import ask_again
 from vault.errors import InvalidInput, Misconfigured, NotFound, PolicyInvalid
 from vault.governance.query import notice_list

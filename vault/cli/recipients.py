@@ -7,10 +7,8 @@ from uuid import UUID
 
 import typer
 
-from vault.cli.command import command, make_group
-from vault.cli.options import App
+from vault.cli.command import App, Session, command, make_group
 from vault.cli.output import FAILED, emit, note, warn
-from vault.cli.session import Session
 from vault.clock import Clock
 from vault.errors import InvalidInput
 from vault.recipients.delivery import NOTIFY

@@ -18,10 +18,8 @@ from rich.console import Console
 
 from vault.catalogue.company import KINDS, KindName
 from vault.catalogue.model import Scope
-from vault.cli.command import command, make_group
-from vault.cli.options import Names, Request, Yes, past
+from vault.cli.command import Names, Opener, Request, Session, VaultSession, Yes, command, make_group, past
 from vault.cli.output import FAILED, emit, note, show_table
-from vault.cli.session import Opener, Session, VaultSession
 from vault.errors import NotFound
 from vault.identity.verify import note_evidence
 from vault.ids import SubjectId

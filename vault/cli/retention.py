@@ -10,11 +10,9 @@ from uuid import UUID
 import typer
 
 from vault.catalogue.retention_actions import ACTIONS, RETAINING, action_of, describe
-from vault.cli.command import command, make_group
-from vault.cli.options import SUBJECT, Subject, past
+from vault.cli.command import SUBJECT, Session, Subject, command, make_group, past
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.progress import people_bar
-from vault.cli.session import Session
 from vault.ids import SubjectId
 from vault.retention.clocks import Event
 from vault.retention.events import record_event

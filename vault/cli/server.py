@@ -10,10 +10,8 @@ import typer
 
 from vault.backup.gate import waiting
 from vault.bootstrap import databases_of, init_vault, read_settings, upgrade_databases
-from vault.cli.command import TOP_LEVEL, command, make_group
-from vault.cli.options import HERE, Json, VaultFolder
+from vault.cli.command import HERE, TOP_LEVEL, Json, VaultFolder, command, make_group, run, without_collection
 from vault.cli.output import FAILED, emit, note, show_table
-from vault.cli.session import run, without_collection
 from vault.storage.database import Database
 from vault.storage.migrate import is_current
 

@@ -11,15 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from vault.cli.command import command, make_group
-from vault.cli.options import SUBJECT, Reason, Subject
-from vault.cli.session import Session
+from vault.cli.command import SUBJECT, Reason, Session, Subject, command, make_group
 from vault.ids import SubjectId
 from vault.merging.duplicates import STEPS, find_pairs
 from vault.merging.merge import MergeRequest, merge_authorized
-from vault.rectification.accuracy import Verdict, resolve_dispute
+from vault.rectification.accuracy import Verdict, list_rectifications, resolve_dispute
 from vault.rectification.accuracy import dispute as record_dispute
-from vault.rectification.query import list_rectifications
 
 if TYPE_CHECKING:
     from vault.merging.duplicates import Pair

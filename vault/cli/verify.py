@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
 import typer
 
-from vault.cli.command import TOP_LEVEL, command
-from vault.cli.options import Names
+from vault.cli.command import TOP_LEVEL, Names, Opener, command, known_tenant, run
 from vault.cli.output import FAILED, emit
-from vault.cli.session import Opener, known_tenant, run
 from vault.consent.receipts.issue import check_receipt, read_contents
 from vault.consent.receipts.model import EVENT_TEXTS
 from vault.crypto.signing import LARGEST, BadDocument, key_id, parse, public_of_jwk

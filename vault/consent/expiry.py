@@ -21,7 +21,7 @@ from vault.consent.model import unpack
 from vault.consent.store import count_by_notice, pages_with_state
 from vault.consent.transaction import Change
 from vault.crypto.seal import record_aad
-from vault.subjects import record_body
+from vault.subjects import rows as record_rows
 from vault.subjects.store import GONE, PROFILE
 from vault.subjects.tables import RECORD, SUBJECT
 
@@ -138,7 +138,7 @@ async def birth_date(change: Change, keys: SubjectKeys) -> date | None:
         RECORD.c.id == subject,
     )
     body = (await change.connection.execute(statement)).scalar_one_or_none()
-    stored = None if body is None else record_body.unpack(body).get(BIRTH_DATE)
+    stored = None if body is None else record_rows.unpack(body).get(BIRTH_DATE)
     if stored is None:
         return None
     return _day(decode(keys.open(BIRTH_DATE, stored.sealed, record_aad(tenant, subject, PROFILE, subject))))

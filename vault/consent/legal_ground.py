@@ -13,7 +13,7 @@ from vault.catalogue.model import Article9, LegalBasis
 from vault.clock import LAST, to_microseconds
 from vault.consent.model import EXPLICIT, NOTHING, UNSAID, purposes_of, unpack
 from vault.errors import NotFound, Refusal
-from vault.subjects.changes import shared_subjects
+from vault.subjects.store import shared_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

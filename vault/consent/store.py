@@ -20,8 +20,7 @@ from vault.clock import to_microseconds
 from vault.consent.model import apply, bare, decode, encode, fold, pack, unpack
 from vault.errors import NotFound
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
-from vault.subjects.changes import locked_subject, mark_due, set_standing
-from vault.subjects.store import GONE
+from vault.subjects.store import GONE, locked_subject, mark_due, set_standing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence

@@ -20,8 +20,7 @@ from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
 from vault.lifecycle.key_fence import require_current
 from vault.recipients.outbox import DataChange, notify_recipients
-from vault.subjects.changes import locked_subject, merged_into
-from vault.subjects.store import GONE
+from vault.subjects.store import GONE, locked_subject, merged_into
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection

@@ -25,7 +25,7 @@ from vault.lifecycle import erasures as store
 from vault.requests.store import find_request
 from vault.requests.transaction import no_request
 from vault.retention.clocks import clocks_of_one
-from vault.subjects.changes import person, records_of
+from vault.subjects.store import person, records_of
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -22,20 +22,12 @@ from vault.consent.validation import words_fault
 from vault.erasure.verdict import checked_scope
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
-from vault.lifecycle.erasures import (
-    RETENTION,
-    Erasure,
-    Facts,
-    add_erasure,
-    drop_erasure,
-    erasures_of,
-    find_erasure,
-)
+from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
 from vault.requests.kind import kind_of
 from vault.requests.model import OPEN
 from vault.requests.store import find_request, open_requests_of
 from vault.requests.transaction import DETAILS, changing_request, no_request, request_aad
-from vault.subjects.changes import locked_subject, merged_into
+from vault.subjects.store import locked_subject, merged_into
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -30,7 +30,7 @@ from vault.errors import Fault, InvalidInput
 from vault.lifecycle.erasures import Line
 from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
-from vault.subjects.record_body import happened_at, unpack
+from vault.subjects.rows import happened_at, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -19,8 +19,8 @@ from vault.errors import CannotOpen, Conflict
 from vault.ids import SubjectId
 from vault.lifecycle.erasures import CheckResult, find_erasure, save_erasure
 from vault.lifecycle.personal_data import owned_tables
-from vault.subjects.changes import records_of
-from vault.subjects.record_body import unpack
+from vault.subjects.rows import unpack
+from vault.subjects.store import records_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -41,8 +41,7 @@ from vault.requests.kind import Ground, RequestKind
 from vault.requests.model import UNDER_WAY, WrongState
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request
-from vault.subjects.changes import shared_subjects
-from vault.subjects.store import GONE, SubjectQuery
+from vault.subjects.store import GONE, SubjectQuery, shared_subjects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

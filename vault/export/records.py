@@ -13,7 +13,7 @@ from vault.crypto.seal import record_aad
 from vault.export.schema import PackageRecord, ValueOrigin
 from vault.export.selection import WITHHELD, mask_of
 from vault.export.survey import newest_first
-from vault.subjects.record_body import unpack
+from vault.subjects.rows import unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vault.export.collect import Content
     from vault.export.schema import RetentionEnd
     from vault.storage.columns import AnyRow
-    from vault.subjects.record_body import Stored
+    from vault.subjects.rows import Stored
 
 NULL = msgspec.Raw(b"null")
 

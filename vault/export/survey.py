@@ -23,7 +23,7 @@ from vault.retention.clocks import NO_CLOCKS, clocks_of
 from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
 from vault.retention.reviews import kept_by, reviews_in
-from vault.subjects.record_body import happened_at, unpack
+from vault.subjects.rows import happened_at, unpack
 from vault.subjects.store import PageQuery
 from vault.subjects.tables import RECORD
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vault.retention.ends import Ends, Value
     from vault.retention.reviews import Place, Review
     from vault.storage.columns import AnyRow
-    from vault.subjects.record_body import Stored
+    from vault.subjects.rows import Stored
 
 
 ROWS_AT_A_TIME: Final = 250

@@ -25,7 +25,7 @@ from vault.holds.views import Hold, HoldDetails, HoldPage
 from vault.ids import SubjectId, new_id
 from vault.retention import holds as store
 from vault.retention.holds import LegalHold
-from vault.subjects.changes import locked_subjects
+from vault.subjects.store import locked_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

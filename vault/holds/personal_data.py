@@ -8,8 +8,7 @@ from vault.consent.model import unpack
 from vault.lifecycle.personal_data import RetainedData
 from vault.retention.holds import held, held_by, join_marks, move_people
 from vault.retention.tables import HOLD_SUBJECT
-from vault.subjects.changes import locked_subject
-from vault.subjects.store import PROFILE
+from vault.subjects.store import PROFILE, locked_subject
 
 if TYPE_CHECKING:
     from sqlalchemy import Table

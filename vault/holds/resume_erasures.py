@@ -30,8 +30,8 @@ from vault.retention.holds import (
     subject_of_erasure,
     take_marks,
 )
-from vault.subjects.changes import locked_subject, person, records_of
-from vault.subjects.record_body import happened_at, unpack
+from vault.subjects.rows import happened_at, unpack
+from vault.subjects.store import locked_subject, person, records_of
 from vault.subjects.tables import SUBJECT_ALIAS
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from vault.identity.tables import IDENTITY_CODE
 from vault.ids import SubjectId, TenantId, new_id
 from vault.letters.send import EMAIL, THERE, LetterContent, find_contact, send_letter
 from vault.sensitive import Sensitive
-from vault.subjects.changes import locked_subject
 from vault.subjects.rows import checked_external_ids
+from vault.subjects.store import locked_subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -42,7 +42,7 @@ from vault.letters.send import THERE
 from vault.principals.principal import Principal
 from vault.requests.store import REQUEST
 from vault.requests.verification import find_person
-from vault.subjects.changes import locked_subject
+from vault.subjects.store import locked_subject
 from vault.subjects.tables import SUBJECT
 from vault.views import Moment, View
 

@@ -25,9 +25,8 @@ from vault.consent.validation import CheckedStatement, ends_at, word_faults
 from vault.errors import Fault
 from vault.ids import Pseudonym
 from vault.lifecycle.key_fence import current_keys
-from vault.subjects.changes import locked_subjects, mark_due, set_standing
 from vault.subjects.rows import composed, external_digest, is_external_id
-from vault.subjects.store import GONE
+from vault.subjects.store import GONE, locked_subjects, mark_due, set_standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

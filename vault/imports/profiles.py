@@ -22,20 +22,22 @@ from vault.imports.store import Outcome
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import erased_before, have_tombstones
 from vault.retention.holds import require_not_held
-from vault.subjects.changes import IndexChange, change_index, locked_subjects, stored_subject
-from vault.subjects.record_body import coarser, pack, seal_values, unpack
 from vault.subjects.rows import (
     EXTERNAL_IDS,
     NewRecord,
+    coarser,
     external_digest,
     external_rows,
     index_of,
     may_collide,
+    pack,
     record_rows,
+    seal_values,
     subject_row,
     unknown,
+    unpack,
 )
-from vault.subjects.store import GONE, PROFILE, SubjectQuery
+from vault.subjects.store import GONE, PROFILE, IndexChange, SubjectQuery, change_index, locked_subjects, stored_subject
 from vault.subjects.tables import EXTERNAL_REF, RECORD
 from vault.subjects.validation import merged, normalise
 

@@ -18,10 +18,8 @@ from vault.lifecycle.key_fence import require_current
 from vault.retention.clocks import Newest
 from vault.storage.columns import Id
 from vault.storage.query import Query, any_of, native
-from vault.subjects.changes import shared_subjects
-from vault.subjects.record_body import unpack
-from vault.subjects.rows import NewRecord, external_digest, record_digest, record_rows
-from vault.subjects.store import GONE, SubjectQuery
+from vault.subjects.rows import NewRecord, external_digest, record_digest, record_rows, unpack
+from vault.subjects.store import GONE, SubjectQuery, shared_subjects
 from vault.subjects.tables import RECORD, SUBJECT
 
 if TYPE_CHECKING:

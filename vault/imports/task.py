@@ -19,8 +19,7 @@ from vault.errors import Denied, Fault, InvalidInput, Refusal, Unavailable
 from vault.imports.lines import LineParser, needed_columns
 from vault.imports.readers import open_reader
 from vault.policy.decision import rule_out
-from vault.subjects.record_body import Origin
-from vault.subjects.rows import EXTERNAL_IDS, Maker
+from vault.subjects.rows import EXTERNAL_IDS, Maker, Origin
 from vault.subjects.store import GONE, PROFILE
 from vault.subjects.validation import policy_names
 

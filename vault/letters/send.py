@@ -25,7 +25,7 @@ from vault.lifecycle.key_fence import open_fenced
 from vault.messaging.mail import Letter, MailFailed, MailNotConfigured
 from vault.retention.filter import over_values
 from vault.sensitive import Sensitive
-from vault.subjects.record_body import unpack
+from vault.subjects.rows import unpack
 from vault.subjects.store import PROFILE, SubjectQuery
 
 if TYPE_CHECKING:

@@ -27,8 +27,7 @@ from vault.ids import SubjectId
 from vault.merging.views import DuplicateCandidate, DuplicateCandidates
 from vault.retention.filter import over_values
 from vault.retention.holds import held_by
-from vault.subjects.record_body import unpack
-from vault.subjects.rows import search_digest
+from vault.subjects.rows import search_digest, unpack
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.tables import BLIND_INDEX
 

@@ -27,9 +27,8 @@ from vault.merging.reseal import RecordMove, move_records
 from vault.merging.views import MergeResult
 from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.requests.store import request_ids_of, requests_of
-from vault.subjects.changes import locked_subjects, mark_due, merged_into, newest_aliases
-from vault.subjects.record_body import view_name
-from vault.subjects.store import GONE
+from vault.subjects.rows import view_name
+from vault.subjects.store import GONE, locked_subjects, mark_due, merged_into, newest_aliases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,9 @@ from vault.consent.expiry import BIRTH_DATE
 from vault.crypto.seal import record_aad
 from vault.errors import NotFound
 from vault.ids import RecordId
-from vault.subjects.changes import (
+from vault.subjects.rows import EXTERNAL_IDS, Rows, digests, pack, united, unpack
+from vault.subjects.store import (
+    PROFILE,
     IndexChange,
     change_index,
     change_record,
@@ -24,9 +26,6 @@ from vault.subjects.changes import (
     records_by_external,
     records_of,
 )
-from vault.subjects.record_body import pack, unpack
-from vault.subjects.rows import EXTERNAL_IDS, Rows, digests, united
-from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from vault.crypto.derive import IndexKeys
     from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
     from vault.storage.columns import AnyRow
-    from vault.subjects.record_body import Stored
+    from vault.subjects.rows import Stored
 
 
 @dataclass(frozen=True, slots=True)

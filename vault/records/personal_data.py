@@ -1,6 +1,6 @@
 """Records as personal data, with the indexes that lead to them.
 
-An erasure and a merge build the new rows of records themselves (:mod:`vault.erasure.engine`,
+An erasure and a merge build the new rows of records themselves (:mod:`vault.erasure.execute`,
 :mod:`vault.merging.reseal`); this module removes the old ones.
 """
 

@@ -37,8 +37,7 @@ from vault.ids import RoleName, SubjectId, new_id
 from vault.records.render import SubjectAnswer, plan_of, show_all
 from vault.records.views import DecisionExplanation, FieldDecision, SubjectState
 from vault.retention.filter import kept_back
-from vault.subjects.changes import merged_into
-from vault.subjects.store import GONE, SubjectQuery
+from vault.subjects.store import GONE, SubjectQuery, merged_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

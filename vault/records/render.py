@@ -26,7 +26,7 @@ from vault.errors import Refusal
 from vault.ids import SubjectId
 from vault.retention.ends import schedule_of
 from vault.retention.filter import HELD, RETENTION_OVER, bodies_of, gates
-from vault.subjects.record_body import NotWhole, Picker, open_body, unpack
+from vault.subjects.rows import NotWhole, Picker, open_body, unpack
 from vault.subjects.store import MOST_RECORDS, PROFILE
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vault.policy.decision import Decision
     from vault.retention.filter import Gate, RecordGate
     from vault.retention.schedule import Lasting, Schedule
-    from vault.subjects.record_body import Picked, Sealed
+    from vault.subjects.rows import Picked, Sealed
     from vault.subjects.store import Row, StoredSubject
 
     Person = tuple[StoredSubject, SubjectKeys]

@@ -21,8 +21,7 @@ from vault.records.read import MOST_FIELDS
 from vault.records.render import SubjectAnswer, plan_of, show_all
 from vault.retention.ends import schedule_of
 from vault.retention.filter import Body, gates
-from vault.subjects.record_body import open_body, unpack
-from vault.subjects.rows import PREFIXES, matches, search_digest, tail_length
+from vault.subjects.rows import PREFIXES, matches, open_body, search_digest, tail_length, unpack
 from vault.subjects.store import SubjectQuery
 from vault.subjects.validation import normalise
 

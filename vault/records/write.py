@@ -25,8 +25,31 @@ from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
 from vault.retention.clocks import Newest
 from vault.retention.holds import require_not_held, unchanged_under_hold
-from vault.subjects.changes import (
+from vault.subjects.rows import (
+    EXTERNAL_IDS,
+    Maker,
+    NewRecord,
+    Origin,
+    checked_external_ids,
+    coarser,
+    external_digest,
+    external_rows,
+    happened_at,
+    index_of,
+    is_external_id,
+    may_collide,
+    pack,
+    record_digest,
+    record_rows,
+    seal_values,
+    subject_row,
+    unknown,
+    unpack,
+)
+from vault.subjects.store import (
+    PROFILE,
     IndexChange,
+    SubjectQuery,
     add_external,
     change_index,
     change_record,
@@ -34,23 +57,6 @@ from vault.subjects.changes import (
     locked_subject,
     record_by_external,
 )
-from vault.subjects.record_body import Origin, coarser, happened_at, pack, seal_values, unpack
-from vault.subjects.rows import (
-    EXTERNAL_IDS,
-    Maker,
-    NewRecord,
-    checked_external_ids,
-    external_digest,
-    external_rows,
-    index_of,
-    is_external_id,
-    may_collide,
-    record_digest,
-    record_rows,
-    subject_row,
-    unknown,
-)
-from vault.subjects.store import PROFILE, SubjectQuery
 from vault.subjects.validation import check_moment, checked_source, fields_of, merged, normalised, policy_names
 
 if TYPE_CHECKING:

@@ -32,10 +32,8 @@ from vault.rectification.store import Sealer, add_rectifications
 from vault.requests.consent_changes import lock_consents
 from vault.requests.kind import Ground, RequestKind
 from vault.requests.transaction import changing_request
-from vault.subjects.changes import locked_record
-from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker
-from vault.subjects.store import PROFILE
+from vault.subjects.rows import Maker, Origin
+from vault.subjects.store import PROFILE, locked_record
 from vault.subjects.validation import fields_of, normalised
 
 if TYPE_CHECKING:

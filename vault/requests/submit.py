@@ -23,8 +23,7 @@ from vault.requests.store import add_request, find_request, open_requests_of
 from vault.requests.transaction import RequestChange, no_request
 from vault.requests.verification import Match, find_person, start_approved, verify
 from vault.requests.views import SubmittedRequest
-from vault.subjects.changes import locked_subject
-from vault.subjects.store import GONE, SubjectQuery
+from vault.subjects.store import GONE, SubjectQuery, locked_subject
 from vault.subjects.validation import check_moment
 
 if TYPE_CHECKING:

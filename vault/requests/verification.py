@@ -23,8 +23,7 @@ from vault.requests.deadlines import with_deadlines
 from vault.requests.kind import kind_of
 from vault.requests.model import Approval
 from vault.retention.filter import over_values
-from vault.subjects.record_body import unpack
-from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest, search_digest
+from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest, search_digest, unpack
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.validation import normalise
 

@@ -21,7 +21,7 @@ from vault.consent.legal_ground import purpose_ground
 from vault.consent.model import EXPLICIT, UNSAID
 from vault.retention.clocks import anchor, relationship, relationship_ended
 from vault.retention.schedule import DAY, Schedule, day_after, ending_of, period_of
-from vault.subjects.record_body import happened_at
+from vault.subjects.rows import happened_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.retention.schedule import Term
-    from vault.subjects.record_body import Stored
+    from vault.subjects.rows import Stored
 
 
 UNCLAIMED: Final = "unclaimed"

@@ -11,7 +11,7 @@ from vault.consent.transaction import changing
 from vault.errors import Fault, InvalidInput
 from vault.retention.clocks import EVENT, PAIRS, Event, at_day, clocks_of_one, move_clocks, turn_back
 from vault.retention.views import RetentionEvent
-from vault.subjects.changes import mark_due
+from vault.subjects.store import mark_due
 
 if TYPE_CHECKING:
     from datetime import datetime

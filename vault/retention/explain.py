@@ -35,9 +35,8 @@ from vault.retention.views import (
     RetentionReview,
     SubjectRelationship,
 )
-from vault.subjects.changes import person
-from vault.subjects.record_body import happened_at, unpack
-from vault.subjects.store import GONE
+from vault.subjects.rows import happened_at, unpack
+from vault.subjects.store import GONE, person
 from vault.subjects.tables import RECORD
 
 if TYPE_CHECKING:

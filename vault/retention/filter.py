@@ -18,7 +18,7 @@ from vault.retention.ends import Dates, Ends, SubjectFacts, day_of, ends_of, val
 from vault.retention.holds import blocking_hold, is_covered
 from vault.retention.reviews import fetch_kept_days
 from vault.retention.schedule import Schedule
-from vault.subjects.record_body import happened_at, open_body, unpack
+from vault.subjects.rows import happened_at, open_body, unpack
 from vault.subjects.store import PROFILE, SubjectQuery
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vault.policy.decision import Decision
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
-    from vault.subjects.record_body import Sealed, Stored
+    from vault.subjects.rows import Sealed, Stored
     from vault.subjects.store import StoredSubject
 
 

@@ -21,8 +21,8 @@ from vault.errors import Conflict
 from vault.ids import SubjectId
 from vault.retention.ends import day_of
 from vault.retention.tables import HOLD, HOLD_SUBJECT
-from vault.subjects.changes import mark_due
 from vault.subjects.rows import EXTERNAL_IDS
+from vault.subjects.store import mark_due
 from vault.subjects.tables import SUBJECT
 
 if TYPE_CHECKING:

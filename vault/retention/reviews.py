@@ -22,7 +22,7 @@ from vault.ids import RecordId, SubjectId, new_id
 from vault.retention.tables import RETENTION_REVIEW
 from vault.retention.views import RetentionReview, RetentionReviewPage
 from vault.storage.query import Query, any_of, insert_into
-from vault.subjects.changes import mark_due
+from vault.subjects.store import mark_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

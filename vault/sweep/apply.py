@@ -4,7 +4,7 @@
    true before the locks may have changed. A subject with an open request, or whose erasure was requested, is left alone
    until the next day; so is one whose data is restricted, for it may have asked for that instead of an erasure
    (Art. 18(1)(b) and (c) GDPR).
-2. The engine erases (:mod:`vault.erasure.engine`).
+2. The engine erases (:mod:`vault.erasure.execute`).
 3. An erasure is stored for each subject, and the audit entries are written; the transaction commits.
 4. The older keys are destroyed (:func:`end_erasures`). A process that dies before this leaves erasures that have not
    ended; the next sweep begins with them.
@@ -23,17 +23,16 @@ from vault.access.callers import system_caller
 from vault.consent.model import ConsentState
 from vault.consent.model import pack as pack_state
 from vault.consent.model import unpack as unpack_state
-from vault.erasure.engine import RecordResealer, RetainedRecord, SubjectErasure, erase_subjects
+from vault.erasure.execute import RecordResealer, RetainedRecord, SubjectErasure, erase_subjects
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_sweep_erasures, being_erased, end_sweep_erasures
 from vault.lifecycle.personal_data import ErasureContext
 from vault.requests.model import OPEN
 from vault.requests.store import REQUEST, requests_of
 from vault.retention.reviews import close_reviews, open_reviews
-from vault.subjects.changes import locked_subjects
 from vault.subjects.due import PutOff, put_off, put_off_people
 from vault.subjects.rows import EXTERNAL_IDS
-from vault.subjects.store import PROFILE
+from vault.subjects.store import PROFILE, locked_subjects
 from vault.sweep.evaluate import audit_code, audit_fields, count_actions, erasure_lines, load_subjects, midnight
 from vault.sweep.store import Counts
 
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Entry
     from vault.context import Services
     from vault.crypto.derive import IndexKeys
-    from vault.erasure.engine import ErasedSubject
+    from vault.erasure.execute import ErasedSubject
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.requests.store import StoredRequest

@@ -23,7 +23,7 @@ from vault.retention.ends import day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import held_by
 from vault.retention.reviews import NewReview, kept_by, reviews_in
 from vault.subjects.due import records_of_people
-from vault.subjects.record_body import happened_at, unpack
+from vault.subjects.rows import happened_at, unpack
 from vault.subjects.store import PROFILE
 from vault.sweep.store import Counts
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vault.retention.ends import Ending, Ends, Value
     from vault.retention.reviews import Place, Review
     from vault.retention.schedule import Schedule
-    from vault.subjects.record_body import Stored
+    from vault.subjects.rows import Stored
 
 
 AT_MOST: Final = 365

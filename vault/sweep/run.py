@@ -30,7 +30,6 @@ from vault.ids import SubjectId, random_id
 from vault.lifecycle.erasures import unfinished_sweep_erasures
 from vault.lifecycle.personal_data import owned_tables
 from vault.retention.reviews import close_reviews
-from vault.subjects.changes import locked_subjects
 from vault.subjects.due import (
     count_people,
     count_records,
@@ -40,6 +39,7 @@ from vault.subjects.due import (
     put_off,
     rows_of_people,
 )
+from vault.subjects.store import locked_subjects
 from vault.sweep.apply import PoliciesChanged, apply_plans, end_erasures, postponed, put_off_unreadable, sweep_entry
 from vault.sweep.evaluate import Evaluation, evaluate, load_subjects
 from vault.sweep.store import Check, Counts, finish_sweep, leave_sweep, save_sweep, take_sweep

@@ -15,8 +15,15 @@ from vault.consent import restrictions
 from vault.consent.views import LiftAnnouncement, RecordedEvent
 from vault.ids import SubjectId
 from vault.letters.about_requests import announce_lifting
-from vault.rectification.accuracy import dispute, resolve_dispute, verify_values
-from vault.rectification.query import DecidedDispute, Disputes, RectificationPage, list_rectifications
+from vault.rectification.accuracy import (
+    DecidedDispute,
+    Disputes,
+    RectificationPage,
+    dispute,
+    list_rectifications,
+    resolve_dispute,
+    verify_values,
+)
 
 router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
 rectification_router = APIRouter(prefix="/v1/subjects/{subject}", tags=["rectification"])

@@ -21,11 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 from vault.bootstrap import init_vault
-from vault.cli.command import TOP_LEVEL, command
+from vault.cli.command import TOP_LEVEL, Opener, command, run
 from vault.cli.demo.customers import Generator, Star, create_customers
 from vault.cli.demo.stage import App, Server, Stage, make_console
 from vault.cli.demo.story import CHAPTERS
-from vault.cli.session import Opener, run
 from vault.clock import Clock
 from vault.governance.tenants import add_app
 

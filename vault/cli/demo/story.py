@@ -15,9 +15,9 @@ from vault.backup.verify import verify_backup
 from vault.bootstrap import databases_of, postgres_tools, provider_of
 from vault.catalogue.retention import Period
 from vault.catalogue.retention_actions import ERASE
+from vault.cli.command import Opener, run
 from vault.cli.demo.customers import GOODS
 from vault.cli.demo.stage import DemoFailed, require
-from vault.cli.session import Opener, run
 from vault.clock import Clock
 from vault.consent.receipts.issue import check_receipt
 from vault.erasure.verify import check_certificate

@@ -14,7 +14,7 @@ from vault.clock import to_microseconds
 from vault.crypto.seal import SubjectKeys, record_aad
 from vault.errors import CannotOpen
 from vault.ids import new_id
-from vault.subjects.record_body import (
+from vault.subjects.rows import (
     NotWhole,
     Origin,
     Picker,
