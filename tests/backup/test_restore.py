@@ -100,7 +100,7 @@ async def test_a_database_that_is_there_without_its_row_is_of_no_version(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(bringing, "contents_of_postgres", dies)
+        patched.setattr(bringing.snapshot, "contents_of_postgres", dies)
         with pytest.raises(KeyboardInterrupt):
             await bring_back(backup, place, new, clock)
     with pytest.raises(Misconfigured, match="another version"):

@@ -20,6 +20,7 @@ from vault.export.build import SUPERSEDED_SECONDS, announce_package, build_packa
 from vault.export.download import open_package
 from vault.export.store import (
     CHUNK_BYTES,
+    PackageFacts,
     drop_packages,
     expire_packages,
     find_package,
@@ -300,5 +301,5 @@ async def test_a_stream_is_split_into_chunks_with_one_last_chunk(size):
 
 
 def test_the_facts_of_a_package_contain_no_personal_data():
-    fields = {each.name for each in msgspec.structs.fields(build.PackageFacts)}
+    fields = {each.name for each in msgspec.structs.fields(PackageFacts)}
     assert fields == {"kind", "run", "entries", "audit", "announced_at", "fields"}

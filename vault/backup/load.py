@@ -19,20 +19,9 @@ from uuid import uuid4
 import asyncpg
 from sqlalchemy import make_url
 
+from vault.backup import snapshot
 from vault.backup.gate import RESTORE, row_of
 from vault.backup.sealed_file import open_part, sync_folder, write_file
-from vault.backup.snapshot import (
-    FAILURES,
-    VERSION,
-    Contents,
-    DatabaseDamaged,
-    answering,
-    connected,
-    contents_of_postgres,
-    contents_of_sqlite,
-    sqlite_path,
-    unavailable,
-)
 from vault.errors import Misconfigured, Unavailable
 from vault.storage.query import native
 
@@ -53,7 +42,7 @@ _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 0.0)
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 
-async def load_database(backup: BackupFolder, kind: Which, target: VaultParts) -> Contents:
+async def load_database(backup: BackupFolder, kind: Which, target: VaultParts) -> snapshot.Contents:
     """Restore one database of a backup, and check that it contains what the manifest says.
 
     Args:
@@ -67,7 +56,7 @@ async def load_database(backup: BackupFolder, kind: Which, target: VaultParts) -
     """
     facts, url = backup.manifest.files[kind], target.urls[kind]
     await require_empty(backup, kind, url, target.tools)
-    path = sqlite_path(url)
+    path = snapshot.sqlite_path(url)
 
     def write() -> None:
         with open_part(backup, kind, target.provider) as opener:
@@ -81,7 +70,7 @@ async def load_database(backup: BackupFolder, kind: Which, target: VaultParts) -
     contents = await contents_of(url)
     if contents != (facts.revision, facts.rows):
         difference = _difference(contents.rows, facts.rows)
-        raise DatabaseDamaged(
+        raise snapshot.DatabaseDamaged(
             f"the {kind} database does not hold the rows that were backed up: {difference}", hint="take another backup"
         )
     return contents
@@ -93,7 +82,7 @@ async def require_empty(backup: BackupFolder, kind: Which, url: str, tools: Post
     Raises:
         Misconfigured: it is of the other kind, something is there, or there is no ``pg_restore`` for the server.
     """
-    path, dialect = sqlite_path(url), backup.manifest.files[kind].dialect
+    path, dialect = snapshot.sqlite_path(url), backup.manifest.files[kind].dialect
     if dialect != ("postgresql" if path is None else "sqlite"):
         raise Misconfigured(
             f"the {kind} database was backed up from {dialect}, and the URL names the other kind",
@@ -102,8 +91,8 @@ async def require_empty(backup: BackupFolder, kind: Which, url: str, tools: Post
     if path is not None:
         is_empty = not path.exists()
     else:
-        with answering():
-            async with connected(url) as connection:
+        with snapshot.answering():
+            async with snapshot.connected(url) as connection:
                 tools.require("pg_restore", connection.get_server_version().major)
                 is_empty = await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     if not is_empty:
@@ -113,22 +102,22 @@ async def require_empty(backup: BackupFolder, kind: Which, url: str, tools: Post
         )
 
 
-async def contents_of(url: str) -> Contents:
+async def contents_of(url: str) -> snapshot.Contents:
     """Check a database that is not in use, and count its rows.
 
     Raises:
         DatabaseDamaged: a page is damaged.
         Unavailable: the database does not answer.
     """
-    path = sqlite_path(url)
+    path = snapshot.sqlite_path(url)
     if path is None:
-        with answering():
-            async with connected(url) as connection:
-                return await contents_of_postgres(connection)
+        with snapshot.answering():
+            async with snapshot.connected(url) as connection:
+                return await snapshot.contents_of_postgres(connection)
 
-    def contents() -> Contents:
+    def contents() -> snapshot.Contents:
         with closing(sqlite3.connect(path)) as connection:
-            return contents_of_sqlite(connection, "integrity_check")
+            return snapshot.contents_of_sqlite(connection, "integrity_check")
 
     return await asyncio.to_thread(contents)
 
@@ -159,14 +148,14 @@ async def temporary_database(url: str) -> AsyncIterator[str]:
             "this role may not make a database to try the restore in",
             hint="name another server or role by --into, or give the role CREATEDB",
         ) from None
-    except FAILURES as error:
-        raise unavailable(error) from None
+    except snapshot.FAILURES as error:
+        raise snapshot.unavailable(error) from None
     try:
         yield make_url(url).set(database=name).render_as_string(hide_password=False)
     finally:
         try:
             await _run(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        except FAILURES as error:
+        except snapshot.FAILURES as error:
             raise Unavailable(
                 f"the temporary database {name} could not be dropped ({type(error).__name__})",
                 hint="drop it by hand: a copy of the backup is in it",
@@ -175,13 +164,13 @@ async def temporary_database(url: str) -> AsyncIterator[str]:
 
 async def _run(url: str, statement: str) -> None:
     # Each statement has its own connection: hours may pass between two of them, and an idle connection may be closed.
-    async with connected(url) as connection:
+    async with snapshot.connected(url) as connection:
         await connection.execute(statement)
 
 
 async def bring_back(backup: BackupFolder, kind: Which, target: VaultParts) -> None:
     """Restore the key store or the ledger; raises what :func:`load_database` raises."""
-    path = sqlite_path(target.urls[kind])
+    path = snapshot.sqlite_path(target.urls[kind])
     if path is None:
         await load_database(backup, kind, target)
         return
@@ -199,7 +188,7 @@ async def bring_back_closed(backup: BackupFolder, target: VaultParts, restore: R
         DatabaseDamaged: the restored content differs from the manifest; the database stays closed.
         Misconfigured, ToolFailed, Unavailable: it cannot be restored there.
     """
-    row, path = row_of(restore), sqlite_path(target.urls["data"])
+    row, path = row_of(restore), snapshot.sqlite_path(target.urls["data"])
     if path is None:
         await _postgres(backup, target, row)
         return
@@ -218,10 +207,10 @@ async def require_alone(url: str) -> None:
         Misconfigured: another client is connected.
         Unavailable: the database does not answer.
     """
-    if sqlite_path(url) is not None:
+    if snapshot.sqlite_path(url) is not None:
         return  # a file that does not exist has no users
     with _restoring():
-        async with connected(url) as connection:
+        async with snapshot.connected(url) as connection:
             for pause in _PAUSES:  # a closed connection is counted for some milliseconds more
                 if await connection.fetchval(_OTHER_CLIENTS) == 0:
                     return
@@ -238,7 +227,7 @@ async def is_back(url: str) -> bool:
     Raises:
         Unavailable: the database does not answer.
     """
-    path = sqlite_path(url)
+    path = snapshot.sqlite_path(url)
     return bool(await _count_versions(url)) if path is None else path.exists()
 
 
@@ -250,16 +239,16 @@ async def _postgres(backup: BackupFolder, target: VaultParts, row: dict[str, obj
         await require_empty(backup, "data", url, target.tools)
         await asyncio.to_thread(_restore_all_but_version, backup, target)
     with _restoring():
-        async with connected(url) as connection:
-            rows = (await contents_of_postgres(connection)).rows | {VERSION: 1}
+        async with snapshot.connected(url) as connection:
+            rows = (await snapshot.contents_of_postgres(connection)).rows | {snapshot.VERSION: 1}
             if rows != facts.rows:
-                raise DatabaseDamaged(
+                raise snapshot.DatabaseDamaged(
                     "the data database does not hold the rows that were backed up", hint="take another backup"
                 )
             async with connection.transaction():
                 numbers = ", ".join(f"${number}" for number in range(1, len(row) + 1))
                 await connection.execute(_insert_statement(row, numbers), *row.values())
-                await connection.execute(f"INSERT INTO {VERSION} VALUES ($1)", facts.revision)  # noqa: S608 - our own
+                await connection.execute(f"INSERT INTO {snapshot.VERSION} VALUES ($1)", facts.revision)  # noqa: S608 - our own
 
 
 def _restore_all_but_version(backup: BackupFolder, target: VaultParts) -> None:
@@ -267,7 +256,7 @@ def _restore_all_but_version(backup: BackupFolder, target: VaultParts) -> None:
     url, tools = target.urls["data"], target.tools
     with open_part(backup, kind, target.provider) as opener:
         contents = tools.listing(url, opener)
-    lines = [line for line in contents.splitlines() if f" TABLE DATA public {VERSION} " not in line]
+    lines = [line for line in contents.splitlines() if f" TABLE DATA public {snapshot.VERSION} " not in line]
     with tempfile.NamedTemporaryFile("w", suffix=".list", encoding="utf-8") as chosen:
         chosen.write("\n".join(lines) + "\n")
         chosen.flush()
@@ -278,10 +267,10 @@ def _restore_all_but_version(backup: BackupFolder, target: VaultParts) -> None:
 async def _count_versions(url: str) -> int | None:
     """Count the rows of the table of versions; None if the table does not exist, so that nothing was restored yet."""
     with _restoring():
-        async with connected(url) as connection:
-            if await connection.fetchval("SELECT to_regclass($1)", f"public.{VERSION}") is None:
+        async with snapshot.connected(url) as connection:
+            if await connection.fetchval("SELECT to_regclass($1)", f"public.{snapshot.VERSION}") is None:
                 return None
-            return int(await connection.fetchval(f"SELECT count(*) FROM {VERSION}"))  # noqa: S608 - our own name
+            return int(await connection.fetchval(f"SELECT count(*) FROM {snapshot.VERSION}"))  # noqa: S608 - our own name
 
 
 async def _load_part(backup: BackupFolder, kind: Which, target: VaultParts, path: Path) -> Path:
@@ -320,7 +309,7 @@ def _restoring() -> Iterator[None]:
     """Translate failures of PostgreSQL during a restore."""
     try:
         yield
-    except FAILURES as error:
+    except snapshot.FAILURES as error:
         raise _unavailable(error) from None
 
 

@@ -15,20 +15,10 @@ from vault.cli.command import SUBJECT, Names, Request, Session, command, day, ma
 from vault.cli.output import FAILED, note
 from vault.erasure.query import MAX_PAGE, check_again, list_erasures, preview_erasure, read_certificate
 from vault.errors import InvalidInput
-from vault.holds.manage import (
-    PAGE_LIMIT,
-    HoldChanges,
-    HoldDraft,
-    change_hold,
-    lift_hold,
-    list_holds,
-    place_hold,
-    show_hold,
-)
+from vault.holds import manage
 from vault.ids import SubjectId
 
 if TYPE_CHECKING:
-    from vault.holds.manage import Which
     from vault.holds.views import Hold
 
 HOLD = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e"
@@ -149,7 +139,7 @@ async def place(
     until: Annotated[datetime | None, day(help="The last day of the records it covers.")] = None,
 ) -> None:
     """Place a hold: the data that it covers is not deleted, and only read for the hold's purposes."""
-    draft = HoldDraft(
+    draft = manage.HoldDraft(
         matter=matter,
         owner=owner,
         purpose=purpose,
@@ -160,7 +150,7 @@ async def place(
         since=_day(since),
         until=_day(until),
     )
-    placed = await place_hold(session.services, session.caller, draft)
+    placed = await manage.place_hold(session.services, session.caller, draft)
     session.show(placed, f"Placed as {placed.id}: {placed.people:,} people, to be reviewed on {placed.review_on}.")
 
 
@@ -184,14 +174,14 @@ async def change(
     ] = None,
 ) -> None:
     """Change a hold's owner, review date, further purposes, or the people that it covers."""
-    changes = HoldChanges(
+    changes = manage.HoldChanges(
         owner=owner,
         review_on=_day(review),
         also_for=also_for,
         add=_people(subject, subjects_from),
         remove=_people(remove, None),
     )
-    changed = await change_hold(session.services, session.caller, hold, changes)
+    changed = await manage.change_hold(session.services, session.caller, hold, changes)
     session.show(changed, f"Changed: {changed.people:,} people, to be reviewed on {changed.review_on}.")
 
 
@@ -202,7 +192,7 @@ async def lift(
     reason: Annotated[str, typer.Option(metavar="REF", help="The reason, as a reference; not a person's name.")],
 ) -> None:
     """Lift a hold. A running server, or `cdv jobs run`, resumes the erasures that waited for it."""
-    lifted = await lift_hold(session.services, session.caller, hold, reason=reason)
+    lifted = await manage.lift_hold(session.services, session.caller, hold, reason=reason)
     session.show(lifted, f"Lifted: {lifted.people:,} people are no longer covered by it.")
 
 
@@ -213,8 +203,8 @@ async def list_all_holds(
     everything: Annotated[bool, typer.Option("--all", help="Include lifted holds.")] = False,
 ) -> None:
     """List holds, by their review date."""
-    which: Which = "due" if due else "all" if everything else "active"
-    page = await list_holds(session.services, session.caller, which=which, limit=PAGE_LIMIT)
+    which: manage.Which = "due" if due else "all" if everything else "active"
+    page = await manage.list_holds(session.services, session.caller, which=which, limit=manage.PAGE_LIMIT)
     today = datetime.now(UTC).date()
     session.show_table(
         page.holds,
@@ -228,7 +218,7 @@ async def list_all_holds(
 @command(holds_group, f"cdv holds show {HOLD}")
 async def show(session: Session, hold: HoldId) -> None:
     """Show a hold and the people that it covers."""
-    details = await show_hold(session.services, session.caller, hold)
+    details = await manage.show_hold(session.services, session.caller, hold)
     values = {name: value for name, value in details if value and name != "subjects"}
     rows = [(name, ", ".join(value) if isinstance(value, tuple) else value) for name, value in values.items()]
     shown = ", ".join(str(subject) for subject in details.subjects[:IDS_SHOWN])

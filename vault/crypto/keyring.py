@@ -9,18 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from vault.crypto.key_store import (
-    DATA_KEY,
-    AgedCache,
-    Tenants,
-    delete_data_keys,
-    delete_older_keys,
-    in_turns,
-    load_data_keys,
-    locked_data_keys,
-    look_for,
-    renewed,
-)
+from vault.crypto import key_store
 from vault.crypto.primitive import Secret
 from vault.errors import CannotOpen, VaultError
 from vault.storage.batcher import Batcher
@@ -30,7 +19,6 @@ if TYPE_CHECKING:
 
     from vault.clock import Clock
     from vault.crypto.derive import IndexKeys, TokenKey
-    from vault.crypto.key_store import Remains
     from vault.crypto.providers import KeyProvider
     from vault.crypto.seal import SubjectKeys
     from vault.crypto.signing import PublicKey, SigningKey
@@ -79,8 +67,8 @@ class Keyring(Secret):
         self._database = database
         self._clock = clock
         self._misses = 0
-        self._tenants = Tenants(database, provider, clock, max_age=max_age, monotonic=monotonic)
-        self._subjects: AgedCache[tuple[TenantId, int], SubjectKeys] = AgedCache(
+        self._tenants = key_store.Tenants(database, provider, clock, max_age=max_age, monotonic=monotonic)
+        self._subjects: key_store.AgedCache[tuple[TenantId, int], SubjectKeys] = key_store.AgedCache(
             most=most, max_age=max_age, monotonic=monotonic
         )
         self._loads: Batcher[tuple[TenantKeys, list[SubjectId]], Opened | VaultError] = Batcher(self._load, most=64)
@@ -148,11 +136,11 @@ class Keyring(Secret):
         since, created_at = self._subjects.mark(), self._clock.now()
         new_keys: dict[SubjectId, SubjectKeys] = {}
         rows = []
-        async for subject in in_turns(dict.fromkeys(ids)):
+        async for subject in key_store.in_turns(dict.fromkeys(ids)):
             new_keys[subject], row = owner.new_data_key(subject, created_at)
             rows.append(row)
         async with self._database.transaction() as connection:
-            await self._database.bulk(connection, DATA_KEY, rows)
+            await self._database.bulk(connection, key_store.DATA_KEY, rows)
         if len(new_keys) <= FEW:
             self._subjects.keep({(tenant, subject.int): keys for subject, keys in new_keys.items()}, since)
         return new_keys
@@ -188,7 +176,7 @@ class Keyring(Secret):
         subjects = list(dict.fromkeys(ids))
         try:
             async with self._database.transaction() as connection:
-                return await delete_data_keys(connection, tenant, subjects)
+                return await key_store.delete_data_keys(connection, tenant, subjects)
         finally:
             # After the commit, so that no load in progress brings a key back; and also if the commit's answer is lost.
             for subject in subjects:
@@ -203,8 +191,10 @@ class Keyring(Secret):
         owner, subjects = await self._tenants.reload(tenant), sorted(set(ids), key=lambda subject: subject.bytes)
         try:
             async with self._database.transaction() as connection:
-                new_keys, rows = renewed(owner, await locked_data_keys(connection, tenant, subjects), self._clock.now())
-                await self._database.bulk(connection, DATA_KEY, rows)
+                new_keys, rows = key_store.renewed(
+                    owner, await key_store.locked_data_keys(connection, tenant, subjects), self._clock.now()
+                )
+                await self._database.bulk(connection, key_store.DATA_KEY, rows)
         finally:
             for subject in subjects:
                 self.evict(tenant, subject)
@@ -212,7 +202,7 @@ class Keyring(Secret):
 
     async def key_versions(self, tenant: TenantId, ids: Iterable[SubjectId]) -> dict[SubjectId, list[int]]:
         """List the versions of people's data keys in the key store, without people who have none."""
-        rows = await load_data_keys(self._database, tenant, list(ids))
+        rows = await key_store.load_data_keys(self._database, tenant, list(ids))
         return {subject: sorted(row[0] for row in versions) for subject, versions in rows.items()}
 
     async def destroy_older_keys(self, tenant: TenantId, kept: Mapping[SubjectId, int]) -> int:
@@ -223,16 +213,18 @@ class Keyring(Secret):
         """
         try:
             async with self._database.transaction() as connection:
-                return await delete_older_keys(connection, tenant, kept)
+                return await key_store.delete_older_keys(connection, tenant, kept)
         finally:
             for subject in kept:
                 self.evict(tenant, subject)
 
     async def scrub(self) -> bool:
         """Remove destroyed keys from the key store's files; returns False if it has to be tried again."""
-        return await self._database.scrub([DATA_KEY])
+        return await self._database.scrub([key_store.DATA_KEY])
 
-    async def remains(self, tenant: TenantId, subject: SubjectId, *, kept: int | None, newest: int) -> Remains:
+    async def remains(
+        self, tenant: TenantId, subject: SubjectId, *, kept: int | None, newest: int
+    ) -> key_store.Remains:
         """Scan for destroyed keys of a person: in the rows, and on SQLite in the bytes of the files.
 
         Args:
@@ -240,7 +232,7 @@ class Keyring(Secret):
             newest: the highest version that ever existed.
         """
         owner = await self._tenants.reload(tenant)
-        return await look_for(self._database, owner, subject, kept=kept, newest=newest)
+        return await key_store.look_for(self._database, owner, subject, kept=kept, newest=newest)
 
     def evict(self, tenant: TenantId, subject: SubjectId) -> None:
         """Drop a person's opened keys from memory."""
@@ -290,11 +282,11 @@ class Keyring(Secret):
 
     async def _load_of(self, owner: TenantKeys, ids: list[SubjectId]) -> Opened:
         since = self._subjects.mark()
-        rows = await load_data_keys(self._database, owner.name, ids)
+        rows = await key_store.load_data_keys(self._database, owner.name, ids)
         if not all(owner.knows(by) for versions in rows.values() for _version, by, _wrapped in versions):
             owner = await self._tenants.reload(owner.name)  # another node has made a newer tenant key
         opened: Opened = {}
-        async for subject in in_turns(rows):
+        async for subject in key_store.in_turns(rows):
             try:
                 opened[subject] = owner.open_data_keys(subject, rows[subject])
             except CannotOpen:

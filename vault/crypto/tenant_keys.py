@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from vault.crypto import primitive
 from vault.crypto.derive import IndexKeys, TokenKey
-from vault.crypto.primitive import (
-    KEY,
-    Secret,
-    WrappingKey,
-    data_key_context,
-    head,
-    tenant_key_context,
-    tenant_secret_context,
-)
 from vault.crypto.seal import SubjectKeys
 from vault.crypto.signing import PublicKey, SigningKey
 from vault.errors import CannotOpen, Misconfigured
@@ -44,11 +36,11 @@ SIGNING: Final = "signing"
 KINDS: Final = (INDEX, TOKEN, AUDIT)
 """Secrets that every tenant has. A tenant made by a program without signatures has no signing key yet."""
 _FIRST: Final = 1
-WRAPPED: Final = 3 + 12 + KEY + 16
+WRAPPED: Final = 3 + 12 + primitive.KEY + 16
 """Bytes of a wrapped key: versions, nonce, key and tag."""
 
 
-class TenantKeys(Secret):
+class TenantKeys(primitive.Secret):
     """The opened keys and secrets of one tenant.
 
     Args:
@@ -63,7 +55,7 @@ class TenantKeys(Secret):
     def __init__(
         self,
         name: TenantId,
-        wrapping: dict[int, WrappingKey],
+        wrapping: dict[int, primitive.WrappingKey],
         secrets: dict[str, tuple[int, bytes]],
         signing: Mapping[int, bytes] | None = None,
     ) -> None:
@@ -92,8 +84,8 @@ class TenantKeys(Secret):
         self, subject: SubjectId, created_at: datetime, version: int = _FIRST
     ) -> tuple[SubjectKeys, DataKeyTuple]:
         """Make a person's data key, the first one or a further version, and the row that keeps it."""
-        material = os.urandom(KEY)
-        context = data_key_context(self.name, subject, self._newest, version)
+        material = os.urandom(primitive.KEY)
+        context = primitive.data_key_context(self.name, subject, self._newest, version)
         wrapped = self._wrapping[self._newest].wrap(material, context)
         row = (self.name, subject, version, self._newest, wrapped, created_at)
         return SubjectKeys({version: AESGCM(material)}), row
@@ -114,11 +106,11 @@ class TenantKeys(Secret):
         candidates = list(versions)
         count = 0
         for by in self._wrapping:
-            start = data.find(head(by))
+            start = data.find(primitive.head(by))
             while start >= 0:
                 wrapped = data[start : start + WRAPPED]
                 count += sum(self._opens(subject, version, by, wrapped) for version in candidates)
-                start = data.find(head(by), start + 1)
+                start = data.find(primitive.head(by), start + 1)
         return count
 
     def _opens(self, subject: SubjectId, version: int, by: int, wrapped: bytes) -> bool:
@@ -130,7 +122,7 @@ class TenantKeys(Secret):
 
     def _unwrap(self, subject: SubjectId, version: int, by: int, wrapped: bytes) -> bytes:
         try:
-            return self._wrapping[by].unwrap(wrapped, data_key_context(self.name, subject, by, version))
+            return self._wrapping[by].unwrap(wrapped, primitive.data_key_context(self.name, subject, by, version))
         except (KeyError, OverflowError):  # an unknown version, or one out of range
             raise CannotOpen from None
 
@@ -140,7 +132,7 @@ def new_tenant(
 ) -> tuple[tuple[object, ...], list[tuple[object, ...]]]:
     """Make a tenant's first key and secrets: the row of ``tenant_key`` and the rows of ``tenant_secret``."""
     end = (provider.reference,)
-    wrapped = provider.wrap(os.urandom(KEY), tenant_key_context(tenant, _FIRST))
+    wrapped = provider.wrap(os.urandom(primitive.KEY), primitive.tenant_key_context(tenant, _FIRST))
     secrets = [new_secret(provider, tenant, kind, _FIRST, created_at) for kind in (*KINDS, SIGNING)]
     return (tenant, _FIRST, *end, wrapped, created_at), secrets
 
@@ -149,7 +141,7 @@ def new_secret(
     provider: KeyProvider, tenant: TenantId, kind: str, version: int, created_at: datetime
 ) -> tuple[object, ...]:
     """Make one secret of a tenant: its row of ``tenant_secret``."""
-    sealed = provider.wrap(os.urandom(KEY), tenant_secret_context(tenant, kind, version))
+    sealed = provider.wrap(os.urandom(primitive.KEY), primitive.tenant_secret_context(tenant, kind, version))
     return (tenant, kind, version, provider.reference, sealed, created_at)
 
 
@@ -164,13 +156,13 @@ def open_tenant(
     """
     require_root(provider, [*(row[1] for row in keys), *(row[2] for row in secrets)])
     wrapping = {
-        version: WrappingKey(provider.unwrap(wrapped, tenant_key_context(tenant, version)), version)
+        version: primitive.WrappingKey(provider.unwrap(wrapped, primitive.tenant_key_context(tenant, version)), version)
         for version, _root, wrapped in keys
     }
     newest: dict[str, tuple[int, bytes]] = {}
     signing: dict[int, bytes] = {}
     for kind, version, _root, wrapped in sorted(secrets, key=lambda row: row[1]):
-        secret = provider.unwrap(wrapped, tenant_secret_context(tenant, kind, version))
+        secret = provider.unwrap(wrapped, primitive.tenant_secret_context(tenant, kind, version))
         newest[kind] = (version, secret)
         if kind == SIGNING:
             signing[version] = secret

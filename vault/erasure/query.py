@@ -8,18 +8,10 @@ import msgspec
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
+from vault.erasure import views
 from vault.erasure.start import claims_in, erasure_of
 from vault.erasure.verdict import EVERYTHING, SubjectData, checked_scope, decide, keeps_any, summarize
 from vault.erasure.verify import scan
-from vault.erasure.views import (
-    ErasedField,
-    ErasureCertificate,
-    ErasureCheck,
-    ErasureList,
-    ErasurePreview,
-    ErasureProgress,
-    KeptField,
-)
 from vault.errors import Conflict, InvalidInput, NotFound
 from vault.lifecycle import erasures as store
 from vault.requests.store import find_request
@@ -42,7 +34,7 @@ MAX_PAGE = 200
 @audited("preview-erasure")
 async def preview_erasure(
     services: Services, caller: Caller, subject: SubjectId, scope: Scope = EVERYTHING, *, request: UUID | None = None
-) -> ErasurePreview:
+) -> views.ErasurePreview:
     """Preview what an erasure would erase and what it would keep, and why. Nothing changes, and no value is opened.
 
     Args:
@@ -79,19 +71,19 @@ async def preview_erasure(
     )
     await services.audit_log.append(entry)
     summary = summarize(verdicts)
-    return ErasurePreview(
+    return views.ErasurePreview(
         subject=subject,
         becomes=row.state if scope != EVERYTHING else "retained" if keeps_any(verdicts) else "erased",
-        erased=[ErasedField(field=line.field, records=line.records) for line in summary if line.ground is None],
+        erased=[views.ErasedField(field=line.field, records=line.records) for line in summary if line.ground is None],
         kept=[_kept_field(line, policy_set) for line in summary if line.ground is not None],
         audit=entry.id,
     )
 
 
-def _kept_field(line: Line, policy_set: PolicySet) -> KeptField:
+def _kept_field(line: Line, policy_set: PolicySet) -> views.KeptField:
     purpose = policy_set.purposes.get(line.purpose or "")
     law = None if purpose is None else purpose.law
-    return KeptField.model_validate({**msgspec.structs.asdict(line), "law": law})
+    return views.KeptField.model_validate({**msgspec.structs.asdict(line), "law": law})
 
 
 async def _scope_of(
@@ -109,7 +101,7 @@ async def _scope_of(
 @audited("read-requests")
 async def list_erasures(
     services: Services, caller: Caller, *, before: UUID | None = None, limit: int = 50
-) -> ErasureList:
+) -> views.ErasureList:
     """List erasures, the newest first, and how far each has come.
 
     Raises:
@@ -122,14 +114,14 @@ async def list_erasures(
     async with services.data.reading() as connection:
         erasures = await store.list_erasures(connection, caller.tenant, before=before, limit=limit + 1)
     await services.audit_log.append(audit_entry(services, caller, action="read-requests", decision="allowed"))
-    return ErasureList(
-        erasures=[ErasureProgress.model_validate(erasure) for erasure in erasures[:limit]],
+    return views.ErasureList(
+        erasures=[views.ErasureProgress.model_validate(erasure) for erasure in erasures[:limit]],
         next=erasures[limit - 1].id if len(erasures) > limit else None,
     )
 
 
 @audited("read-requests")
-async def read_certificate(services: Services, caller: Caller, request: UUID) -> ErasureCertificate:
+async def read_certificate(services: Services, caller: Caller, request: UUID) -> views.ErasureCertificate:
     """Return the signed certificate of the erasure that carried a request out.
 
     Raises:
@@ -152,11 +144,11 @@ async def read_certificate(services: Services, caller: Caller, request: UUID) ->
         )
     entry = audit_entry(services, caller, action="read-requests", decision="allowed", target=request)
     await services.audit_log.append(entry)
-    return ErasureCertificate.model_validate(msgspec.json.decode(erasure.certificate))
+    return views.ErasureCertificate.model_validate(msgspec.json.decode(erasure.certificate))
 
 
 @audited("read-requests")
-async def check_again(services: Services, caller: Caller, request: UUID) -> ErasureCheck:
+async def check_again(services: Services, caller: Caller, request: UUID) -> views.ErasureCheck:
     """Check the databases as they are now for remains of what a request erased.
 
     Raises:

@@ -22,7 +22,7 @@ from vault.consent.validation import words_fault
 from vault.erasure.verdict import checked_scope
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
-from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
+from vault.lifecycle import erasures as store
 from vault.requests.kind import kind_of
 from vault.requests.model import OPEN
 from vault.requests.store import find_request, open_requests_of
@@ -70,7 +70,7 @@ async def begin_erasure(services: Services, tenant: TenantId, request: UUID) -> 
         return SOON
 
 
-async def erasure_of(services: Services, tenant: TenantId, request: UUID) -> Erasure:
+async def erasure_of(services: Services, tenant: TenantId, request: UUID) -> store.Erasure:
     """Return the erasure that carries a request out, in its present state.
 
     Raises:
@@ -81,7 +81,7 @@ async def erasure_of(services: Services, tenant: TenantId, request: UUID) -> Era
         stored = await find_request(connection, tenant, request)
         if stored is None or stored.request.erasure is None:
             raise no_request()
-        erasure = await find_erasure(connection, tenant, stored.request.erasure)
+        erasure = await store.find_erasure(connection, tenant, stored.request.erasure)
     if erasure is None:
         raise Unavailable("the erasure has not begun yet")
     return erasure
@@ -99,9 +99,9 @@ async def _begin(change: RequestChange) -> float | None:
     row = await locked_subject(connection, tenant, subject)
     if row is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    earlier = await erasures_of(connection, tenant, subject)
+    earlier = await store.erasures_of(connection, tenant, subject)
     under_way = next((erasure for erasure in earlier if erasure.finished_at is None), None)
-    if under_way is not None and under_way.facts.cause == RETENTION:
+    if under_way is not None and under_way.facts.cause == store.RETENTION:
         return SOON  # a sweep erases what has ended, and not what was requested
     if under_way is not None and under_way.facts.scope != scope and not under_way.is_whole:
         if under_way.request is None or await _is_carried_out(change, subject, under_way):
@@ -111,31 +111,31 @@ async def _begin(change: RequestChange) -> float | None:
     whole = next((erasure for erasure in earlier if erasure.is_whole), None)
     joined = under_way or (whole if row.state == "erased" else None)
     if joined is None:
-        joined = Erasure(
+        joined = store.Erasure(
             id=new_id(), request=request.id, subject=subject, state="begun", started_at=change.now,
-            changed_at=change.now, facts=Facts(scope=scope),
+            changed_at=change.now, facts=store.Facts(scope=scope),
         )  # fmt: skip
-        await add_erasure(connection, tenant, joined)
+        await store.add_erasure(connection, tenant, joined)
     change.request = replace(request, erasure=joined.id)
     return None
 
 
 async def _is_of_this_run(change: RequestChange, erasure_id: UUID) -> bool:
     """Tell whether the request's erasure belongs to this run, and not to one before the request was reopened."""
-    erasure = await find_erasure(change.connection, change.caller.tenant, erasure_id)
+    erasure = await store.find_erasure(change.connection, change.caller.tenant, erasure_id)
     if erasure is None or erasure.finished_at is None:
         return erasure is not None
     reopened = [event.at for event in change.history if event.move == "reopen"]
     return not reopened or erasure.started_at >= max(reopened)
 
 
-async def _is_carried_out(change: RequestChange, subject: SubjectId, erasure: Erasure) -> bool:
+async def _is_carried_out(change: RequestChange, subject: SubjectId, erasure: store.Erasure) -> bool:
     """Tell whether a request still carries an erasure out: it may have been returned to staff, or rejected."""
     requests = await open_requests_of(change.connection, change.caller.tenant, subject)
     return any(request.erasure == erasure.id and request.state in UNDER_WAY for request in requests)
 
 
-async def _give_up(change: RequestChange, erasure: Erasure) -> None:
+async def _give_up(change: RequestChange, erasure: store.Erasure) -> None:
     """Drop an erasure in favour of another one of the same subject. Approved again, its request begins its own.
 
     Raises:
@@ -147,7 +147,7 @@ async def _give_up(change: RequestChange, erasure: Erasure) -> None:
             code="request-under-way",
             hint="approve the request of the earlier one again",
         )
-    await drop_erasure(change.connection, change.caller.tenant, erasure.id)
+    await store.drop_erasure(change.connection, change.caller.tenant, erasure.id)
 
 
 @audited("move-request")
@@ -226,7 +226,7 @@ def claims_in(keys: SubjectKeys | None, tenant: TenantId, stored: StoredRequest)
 
 
 def claims_of(
-    tenant: TenantId, requests: Sequence[StoredRequest], erasure: Erasure, keys: SubjectKeys | None
+    tenant: TenantId, requests: Sequence[StoredRequest], erasure: store.Erasure, keys: SubjectKeys | None
 ) -> list[LegalClaim]:
     """Read the claims in all requests that an erasure carries out; raises what :func:`claims_in` raises."""
     erasures = {erasure.id, *erasure.facts.resumes}

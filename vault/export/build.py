@@ -17,23 +17,10 @@ from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.access.callers import system_caller
 from vault.access.recording import record_failure
 from vault.errors import Conflict, NotFound, VaultError
+from vault.export import store
 from vault.export.archive import write_archive
 from vault.export.collect import fields_shown
 from vault.export.contents import package_entries
-from vault.export.store import (
-    Package,
-    PackageFacts,
-    add_chunk,
-    add_package,
-    drop_package,
-    drop_unfinished,
-    find_package,
-    finish_package,
-    package_aad,
-    seal_chunk,
-    set_facts,
-    split_chunks,
-)
 from vault.export.verify import ManifestHeader, signed_manifest
 from vault.ids import SubjectId, new_id
 from vault.letters.send import LetterContent, notify_person
@@ -103,11 +90,11 @@ async def load_request(services: Services, tenant: TenantId, request_id: UUID) -
     return stored.request
 
 
-async def _current_package(services: Services, tenant: TenantId, request: Request) -> Package | None:
+async def _current_package(services: Services, tenant: TenantId, request: Request) -> store.Package | None:
     if request.package is None:
         return None
     async with services.data.reading() as connection:
-        return await find_package(connection, tenant, request.package)
+        return await store.find_package(connection, tenant, request.package)
 
 
 async def _has_package(services: Services, tenant: TenantId, request: Request) -> bool:
@@ -130,14 +117,14 @@ def _require_under_way(request: Request) -> None:
 
 
 @asynccontextmanager
-async def _new_package(services: Services, tenant: TenantId, request: Request) -> AsyncIterator[Package]:
+async def _new_package(services: Services, tenant: TenantId, request: Request) -> AsyncIterator[store.Package]:
     """Insert the row of a new package; delete the package if the block fails."""
     now = services.clock.now()
     days = services.policies.active(tenant).policy_set.requests.package_days
     subject = SubjectId(request.subject) if request.subject is not None else None
     if subject is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    package = Package(
+    package = store.Package(
         id=new_id(),
         request=request.id,
         subject=subject,
@@ -147,27 +134,27 @@ async def _new_package(services: Services, tenant: TenantId, request: Request) -
         size=0,
         chunks=0,
         digest=None,
-        facts=PackageFacts(kind=request.kind, run=request.run),
+        facts=store.PackageFacts(kind=request.kind, run=request.run),
     )
     async with services.data.transaction() as connection:
         row = (await shared_subjects(connection, tenant, [subject])).get(subject)
         if row is None or row.state in GONE:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        await drop_unfinished(connection, tenant, request.id)
-        await add_package(connection, tenant, package)
+        await store.drop_unfinished(connection, tenant, request.id)
+        await store.add_package(connection, tenant, package)
     try:
         yield package
     except VaultError:
         async with services.data.transaction() as connection:
-            await drop_package(connection, tenant, package.id)
+            await store.drop_package(connection, tenant, package.id)
         raise
 
 
-async def _write(services: Services, tenant: TenantId, request: Request, package: Package) -> None:
+async def _write(services: Services, tenant: TenantId, request: Request, package: store.Package) -> None:
     """Write, seal and store chunk after chunk. The last chunk is stored with the end of the build."""
     subject = SubjectId(package.subject)
     keys = await _fresh_keys(services, tenant, subject)
-    aad = package_aad(tenant, package.subject, package.id)
+    aad = store.package_aad(tenant, package.subject, package.id)
     entry = await _audit_entry(services, tenant, package)
     digest, size, number, listed = hashlib.sha256(), 0, 0, 0
     header = ManifestHeader(
@@ -187,32 +174,36 @@ async def _write(services: Services, tenant: TenantId, request: Request, package
 
     fields = await fields_shown(services, tenant, subject, request)
     entries = package_entries(services, tenant, subject, request)
-    async for data, last in split_chunks(write_archive(entries, manifest)):
+    async for data, last in store.split_chunks(write_archive(entries, manifest)):
         digest.update(data)
         size += len(data)
-        sealed = seal_chunk(keys, aad, number, data, last=last)
+        sealed = store.seal_chunk(keys, aad, number, data, last=last)
         if not last:
             async with services.data.transaction() as connection:
-                if not await add_chunk(connection, tenant, package.id, number, sealed):
+                if not await store.add_chunk(connection, tenant, package.id, number, sealed):
                     raise _Superseded
             number += 1
             continue
-        facts = PackageFacts(kind=request.kind, run=request.run, entries=listed + 1, audit=entry.id, fields=fields)
+        facts = store.PackageFacts(
+            kind=request.kind, run=request.run, entries=listed + 1, audit=entry.id, fields=fields
+        )
         finished = msgspec.structs.replace(package, size=size, chunks=number, digest=digest.digest(), facts=facts)
         await _finish(services, tenant, finished, sealed, entry)
 
 
-async def _finish(services: Services, tenant: TenantId, package: Package, last_chunk: bytes, entry: Entry) -> None:
+async def _finish(
+    services: Services, tenant: TenantId, package: store.Package, last_chunk: bytes, entry: Entry
+) -> None:
     """Store the last chunk (number ``package.chunks``), mark the package as ready, and link it to its request."""
     async with changing_request(services, system_caller(tenant), package.request, action="build-package") as change:
         _require_under_way(change.request)
         if change.request.run != package.facts.run:
             raise Conflict("the request was reopened in the meantime")
-        added = await add_chunk(change.connection, tenant, package.id, package.chunks, last_chunk)
-        if not added or not await finish_package(change.connection, tenant, package):
+        added = await store.add_chunk(change.connection, tenant, package.id, package.chunks, last_chunk)
+        if not added or not await store.finish_package(change.connection, tenant, package):
             raise _Superseded
         if change.request.package is not None:  # the package of an earlier run is out of date
-            await drop_package(change.connection, tenant, change.request.package)
+            await store.drop_package(change.connection, tenant, change.request.package)
         change.request = msgspec.structs.replace(change.request, package=package.id)
         await services.audit_log.append_in(change.connection, [entry])
 
@@ -227,7 +218,7 @@ async def _fresh_keys(services: Services, tenant: TenantId, subject: SubjectId) 
     return keys[subject]
 
 
-async def _audit_entry(services: Services, tenant: TenantId, package: Package) -> Entry:
+async def _audit_entry(services: Services, tenant: TenantId, package: store.Package) -> Entry:
     """Create the audit entry. The manifest names its id; it is appended with the last chunk."""
     (subject,) = await services.subjects.find(SubjectQuery(tenant, (SubjectId(package.subject),), profile=False))
     return audit_entry(
@@ -251,7 +242,7 @@ async def announce_package(services: Services, tenant: TenantId, request_id: UUI
     await notify_person(services, tenant, request.subject, LetterContent("package-ready", codes, request.language))
     facts = msgspec.structs.replace(package.facts, announced_at=services.clock.now())
     async with services.data.transaction() as connection:
-        await set_facts(connection, tenant, package.id, facts)
+        await store.set_facts(connection, tenant, package.id, facts)
     return None
 
 

@@ -7,15 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.model import Article9, LegalBasis
-from vault.export.schema import (
-    CollectionDescription,
-    DataCategory,
-    FieldDescription,
-    InferredField,
-    PurposeDescription,
-    RetentionDescription,
-    SourceSummary,
-)
+from vault.export import schema
 from vault.export.selection import PORTABLE, is_inferred
 from vault.export.survey import ValueGroup
 
@@ -53,13 +45,13 @@ class PolicyDescriptions:
         """Return the number of values in the package."""
         return sum(self._counts.values())
 
-    def collections(self) -> dict[str, CollectionDescription]:
+    def collections(self) -> dict[str, schema.CollectionDescription]:
         """Describe the collections, in the order of the catalogue; those no longer declared come last."""
         declared = self._policy_set.catalogue.collections
         present = {whole.partition(".")[0] for whole in self._counts}
         names = [name for name in declared if name in present] + sorted(present - declared.keys())
         return {
-            name: CollectionDescription(title=self._collection_title(name), records=self._survey.records[name])
+            name: schema.CollectionDescription(title=self._collection_title(name), records=self._survey.records[name])
             for name in names
         }
 
@@ -67,7 +59,7 @@ class PolicyDescriptions:
         declared = self._policy_set.catalogue.collections.get(name)
         return self._words.collection(name, name if declared is None else declared.title)
 
-    def fields(self) -> dict[str, FieldDescription]:
+    def fields(self) -> dict[str, schema.FieldDescription]:
         """Describe the fields, in the order of the catalogue; those no longer declared come last."""
         return {whole: self._field(whole) for whole in self._ordered_fields()}
 
@@ -75,10 +67,10 @@ class PolicyDescriptions:
         declared = [field.whole for field in self._policy_set.catalogue.fields() if field.whole in self._counts]
         return [*declared, *sorted(self._counts.keys() - set(declared))]
 
-    def _field(self, whole: str) -> FieldDescription:
+    def _field(self, whole: str) -> schema.FieldDescription:
         field = self._selection.field(whole)
         collection, _, name = whole.partition(".")
-        description = partial(FieldDescription, collection=collection, name=name, values=self._counts[whole])
+        description = partial(schema.FieldDescription, collection=collection, name=name, values=self._counts[whole])
         if field is None:
             return description(
                 title=name,
@@ -99,17 +91,17 @@ class PolicyDescriptions:
             purposes=tuple(purpose.name for purpose in self._grounds.needing(field)),
         )
 
-    def categories(self) -> tuple[DataCategory, ...]:
+    def categories(self) -> tuple[schema.DataCategory, ...]:
         """List the categories of data (Art. 15(1)(b)), special ones first."""
         categories: defaultdict[tuple[bool, str], list[str]] = defaultdict(list)
         for whole, field in self.fields().items():
             categories[not field.special, field.category].append(whole)
         return tuple(
-            DataCategory(category=category, special=not plain, fields=tuple(fields))
+            schema.DataCategory(category=category, special=not plain, fields=tuple(fields))
             for (plain, category), fields in sorted(categories.items())
         )
 
-    def purposes(self) -> tuple[PurposeDescription, ...]:
+    def purposes(self) -> tuple[schema.PurposeDescription, ...]:
         """Describe the purposes that need these fields, those in use first."""
         purposes = [self._purpose(purpose) for purpose in self._policy_set.purposes.values()]
         relevant = [
@@ -120,9 +112,9 @@ class PolicyDescriptions:
         ]
         return tuple(sorted(relevant, key=lambda purpose: (purpose.state != "in-use", not purpose.collects)))
 
-    def _purpose(self, purpose: Purpose) -> PurposeDescription:
+    def _purpose(self, purpose: Purpose) -> schema.PurposeDescription:
         basis, condition, words = purpose.legal_basis, purpose.article9, self._words
-        return PurposeDescription(
+        return schema.PurposeDescription(
             name=purpose.name,
             title=words.purpose(purpose.name, "title", purpose.title),
             description=words.purpose(purpose.name, "description", purpose.description),
@@ -152,14 +144,14 @@ class PolicyDescriptions:
     def _translate(self, purpose: Purpose, key: str, text: str | None) -> str | None:
         return None if text is None else self._words.purpose(purpose.name, key, text)
 
-    def _retention(self, purpose: Purpose) -> RetentionDescription | None:
+    def _retention(self, purpose: Purpose) -> schema.RetentionDescription | None:
         rule = self._policy_set.retention.get(purpose.name)
         if rule is None:
             return None
         reason = self._words.purpose(purpose.name, "reason", rule.reason)
-        return RetentionDescription(keep=iso_duration(rule.keep), since=rule.since.value, reason=reason)
+        return schema.RetentionDescription(keep=iso_duration(rule.keep), since=rule.since.value, reason=reason)
 
-    def sources(self) -> tuple[SourceSummary, ...]:
+    def sources(self) -> tuple[schema.SourceSummary, ...]:
         """List the sources of the values (Art. 15(1)(g)), the source of most values first."""
         order = self._ordered_fields()
         sums: defaultdict[str, ValueGroup] = defaultdict(ValueGroup)
@@ -169,7 +161,7 @@ class PolicyDescriptions:
                 sums[source].include(group)
                 fields[source].add(whole)
         sources = [
-            SourceSummary(
+            schema.SourceSummary(
                 source=source,
                 values=group.values,
                 first=group.first,
@@ -180,14 +172,14 @@ class PolicyDescriptions:
         ]
         return tuple(sorted(sources, key=lambda summary: (-summary.values, summary.source)))
 
-    def inferred(self) -> tuple[InferredField, ...]:
+    def inferred(self) -> tuple[schema.InferredField, ...]:
         """List the fields with conclusions about the subject."""
         counts: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
         for (whole, source), group in self._survey.groups.items():
             if self._selection.contains(whole, source) and is_inferred(self._selection.field(whole), source):
                 counts[whole].append((source, group.values))
         return tuple(
-            InferredField(
+            schema.InferredField(
                 field=whole,
                 values=sum(values for _source, values in by_source),
                 sources=tuple(sorted(source for source, _values in by_source)),

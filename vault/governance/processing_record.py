@@ -15,18 +15,8 @@ from vault.access.recording import audited
 from vault.catalogue.model import CLEAR, Article9, LegalBasis
 from vault.clock import rfc3339
 from vault.errors import Fault, InvalidInput
+from vault.governance import views
 from vault.governance.record_facts import Count, Facts, Tally, Usage, find, grants_of
-from vault.governance.views import (
-    ControllerDetails,
-    DataCategory,
-    DataReader,
-    FieldUse,
-    ProcessingActivity,
-    ProcessingRecord,
-    PurposeUse,
-    RecordPeriod,
-    RetentionPeriod,
-)
 from vault.policy.rules import short
 
 if TYPE_CHECKING:
@@ -50,7 +40,7 @@ async def processing_record(
     *,
     since: datetime | None = None,
     watch: Callable[[int, str], None] | None = None,
-) -> ProcessingRecord:
+) -> views.ProcessingRecord:
     """Build the record of the caller's tenant.
 
     Args:
@@ -123,16 +113,16 @@ SECURITY = (
 """Art. 30(1)(g) and Art. 32(1) GDPR: the measures of the vault itself. The operator adds those around it."""
 
 
-def build(facts: Facts, audit: UUID) -> ProcessingRecord:
+def build(facts: Facts, audit: UUID) -> views.ProcessingRecord:
     """Build the record; ``audit`` is the audit entry of its creation."""
     policy_set = facts.policy_set
     controller = policy_set.controller
-    return ProcessingRecord(
+    return views.ProcessingRecord(
         tenant=facts.tenant,
-        controller=ControllerDetails.model_validate(controller) if controller.stated else None,
+        controller=views.ControllerDetails.model_validate(controller) if controller.stated else None,
         generated_at=rfc3339(facts.until),
         policy_version=policy_set.version,
-        period=RecordPeriod(since=rfc3339(facts.since), until=rfc3339(facts.until)),
+        period=views.RecordPeriod(since=rfc3339(facts.since), until=rfc3339(facts.until)),
         activities=tuple(_activity(facts, purpose) for purpose in policy_set.purposes.values()),
         security=SECURITY,
         findings=find(facts),
@@ -140,11 +130,11 @@ def build(facts: Facts, audit: UUID) -> ProcessingRecord:
     )
 
 
-def _activity(facts: Facts, purpose: Purpose) -> ProcessingActivity:
+def _activity(facts: Facts, purpose: Purpose) -> views.ProcessingActivity:
     basis, condition = purpose.legal_basis, purpose.article9
     rule = facts.policy_set.retention.get(purpose.name)
     by_role = facts.grants.get(purpose.name, {})
-    return ProcessingActivity(
+    return views.ProcessingActivity(
         purpose=purpose.name,
         title=purpose.title,
         description=purpose.description,
@@ -170,13 +160,13 @@ def _activity(facts: Facts, purpose: Purpose) -> ProcessingActivity:
     )
 
 
-def _categories(catalogue: Catalogue, purpose: Purpose) -> tuple[DataCategory, ...]:
+def _categories(catalogue: Catalogue, purpose: Purpose) -> tuple[views.DataCategory, ...]:
     names: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
     for field in catalogue.fields():
         if needed := _needed(field, purpose):
             names[field.category, field.special] += needed
     return tuple(
-        DataCategory(category=category, special=special, fields=tuple(names[category, special]))
+        views.DataCategory(category=category, special=special, fields=tuple(names[category, special]))
         for category, special in sorted(names)
     )
 
@@ -188,8 +178,8 @@ def _needed(field: Field, purpose: Purpose) -> list[str]:
     return [short(f"{field.whole}.{view}") for view in sorted(field.views) if f"{field.whole}.{view}" in purpose.views]
 
 
-def _retention(rule: Rule) -> RetentionPeriod:
-    return RetentionPeriod(
+def _retention(rule: Rule) -> views.RetentionPeriod:
+    return views.RetentionPeriod(
         keep=str(rule.keep),
         since=rule.since.value,
         reason=rule.reason,
@@ -197,12 +187,12 @@ def _retention(rule: Rule) -> RetentionPeriod:
     )
 
 
-def _use(facts: Facts, purpose: Purpose, usage: Usage) -> PurposeUse:
+def _use(facts: Facts, purpose: Purpose, usage: Usage) -> views.PurposeUse:
     total = Count()
     for count in usage.kinds.values():
         total.add(count)
     readers = sorted(usage.readers.items(), key=lambda item: (item[0][1], item[0][0]))
-    return PurposeUse(
+    return views.PurposeUse(
         reads=usage.kinds.get("read", Count()).times,
         searches=usage.kinds.get("search", Count()).times,
         writes=usage.kinds.get("write", Count()).times,
@@ -213,9 +203,9 @@ def _use(facts: Facts, purpose: Purpose, usage: Usage) -> PurposeUse:
     )
 
 
-def _reader(facts: Facts, purpose: Purpose, principal: str, name: str, reading: Reading) -> DataReader:
+def _reader(facts: Facts, purpose: Purpose, principal: str, name: str, reading: Reading) -> views.DataReader:
     total = reading.total
-    return DataReader(
+    return views.DataReader(
         principal=principal,
         name=name,
         state=facts.state(principal),
@@ -226,7 +216,9 @@ def _reader(facts: Facts, purpose: Purpose, principal: str, name: str, reading: 
         first=total.first,
         last=total.last,
         fields=tuple(
-            FieldUse(field=short(view), reads=count.times, people=count.people, first=count.first, last=count.last)
+            views.FieldUse(
+                field=short(view), reads=count.times, people=count.people, first=count.first, last=count.last
+            )
             for view, count in sorted(reading.fields.items())
         ),
     )

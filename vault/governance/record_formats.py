@@ -7,24 +7,16 @@ import io
 import re
 from typing import TYPE_CHECKING, Literal, get_args
 
-from vault.governance.views import ProcessingRecord
+from vault.governance import views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from vault.governance.views import (
-        ControllerContact,
-        ControllerDetails,
-        ProcessingActivity,
-        PurposeUse,
-        RetentionPeriod,
-    )
 
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 
 
-def write_markdown(record: ProcessingRecord) -> str:
+def write_markdown(record: views.ProcessingRecord) -> str:
     """Write the record as Markdown, for people: an authority or an auditor."""
     parts = [
         "# Record of processing activities",
@@ -39,7 +31,7 @@ def write_markdown(record: ProcessingRecord) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _controller_table(record: ProcessingRecord) -> str:
+def _controller_table(record: views.ProcessingRecord) -> str:
     rows = [("Controller", _describe_controller(record.controller))]
     if record.controller is not None:
         rows += [("Data protection officer", _describe_contact(record.controller.dpo))]
@@ -52,7 +44,7 @@ def plain(text: str) -> str:
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
-def _activity(activity: ProcessingActivity) -> Iterator[str]:
+def _activity(activity: views.ProcessingActivity) -> Iterator[str]:
     yield f"## {plain(activity.title)}"
     yield f"`{activity.purpose}`. {plain(activity.description)}"
     yield _table(("", ""), _declared(activity))
@@ -61,7 +53,7 @@ def _activity(activity: ProcessingActivity) -> Iterator[str]:
         yield _table(("who", "state", "reads", "people", "first", "last", "fields"), _readers(activity))
 
 
-def _declared(activity: ProcessingActivity) -> Iterator[tuple[str, ...]]:
+def _declared(activity: views.ProcessingActivity) -> Iterator[tuple[str, ...]]:
     rows = (
         ("Legal ground", _describe_ground(activity)),
         ("Special categories", _describe_condition(activity)),
@@ -80,13 +72,13 @@ def _declared(activity: ProcessingActivity) -> Iterator[tuple[str, ...]]:
         yield f"Data: {plain(category.category)}{special}", _names(category.fields)
 
 
-def _in_force(activity: ProcessingActivity) -> str:
+def _in_force(activity: views.ProcessingActivity) -> str:
     in_force = "yes" if activity.in_force else "no"
     bounds = [("from", activity.valid_from), ("until", activity.valid_until)]
     return ", ".join([in_force, *(f"{word} {day}" for word, day in bounds if day is not None)])
 
 
-def _readers(activity: ProcessingActivity) -> Iterator[tuple[str, ...]]:
+def _readers(activity: views.ProcessingActivity) -> Iterator[tuple[str, ...]]:
     for reader in activity.use.readers:
         yield (
             plain(reader.name),
@@ -99,7 +91,7 @@ def _readers(activity: ProcessingActivity) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _findings_table(record: ProcessingRecord) -> str:
+def _findings_table(record: views.ProcessingRecord) -> str:
     if not record.findings:
         return "None: what is declared is used, and what was read is declared."
     rows = [
@@ -149,7 +141,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 """Prefixes that a spreadsheet may read as the beginning of a formula; some read the full-width forms too."""
 
 
-def write_csv(record: ProcessingRecord) -> str:
+def write_csv(record: views.ProcessingRecord) -> str:
     """Write the record as CSV, for a register in a spreadsheet."""
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, HEADINGS, restval="", quoting=csv.QUOTE_ALL, lineterminator="\r\n")
@@ -170,7 +162,7 @@ def safe(cell: str) -> str:
     return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
 
 
-def _cells(activity: ProcessingActivity) -> dict[str, str]:
+def _cells(activity: views.ProcessingActivity) -> dict[str, str]:
     readers = activity.use.readers
     return {
         "purpose": activity.purpose,
@@ -193,7 +185,7 @@ def _cells(activity: ProcessingActivity) -> dict[str, str]:
     }
 
 
-def _record_cells(record: ProcessingRecord) -> dict[str, str]:
+def _record_cells(record: views.ProcessingRecord) -> dict[str, str]:
     controller = record.controller
     return {
         "controller": _describe_controller(controller),
@@ -205,7 +197,7 @@ def _record_cells(record: ProcessingRecord) -> dict[str, str]:
     }
 
 
-def _findings_cell(record: ProcessingRecord, purpose: str) -> str:
+def _findings_cell(record: views.ProcessingRecord, purpose: str) -> str:
     return " ".join(f"{finding.detail} {finding.remedy}" for finding in record.findings if finding.purpose == purpose)
 
 
@@ -224,7 +216,7 @@ _STARTS: Mapping[str, str] = {
 }
 
 
-def _describe_controller(controller: ControllerDetails | None) -> str:
+def _describe_controller(controller: views.ControllerDetails | None) -> str:
     if controller is None:
         return "not stated"
     return _comma_separated(
@@ -232,7 +224,7 @@ def _describe_controller(controller: ControllerDetails | None) -> str:
     )
 
 
-def _describe_contact(contact: ControllerContact | None) -> str:
+def _describe_contact(contact: views.ControllerContact | None) -> str:
     if contact is None:
         return "none stated"
     return _comma_separated(contact.name, contact.email, contact.phone, contact.address)
@@ -242,7 +234,7 @@ def _comma_separated(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _describe_retention(retention: RetentionPeriod | None) -> str:
+def _describe_retention(retention: views.RetentionPeriod | None) -> str:
     if retention is None:
         return "no period is declared"
     start = f"after {_STARTS[retention.since]}"
@@ -251,19 +243,19 @@ def _describe_retention(retention: RetentionPeriod | None) -> str:
     return f"{_span(retention.keep)} {start}{others}: {retention.reason}"
 
 
-def _describe_ground(activity: ProcessingActivity) -> str:
+def _describe_ground(activity: views.ProcessingActivity) -> str:
     named = (("", activity.law), ("", activity.interest), ("notice ", activity.notice))
     details = [f"{prefix}{text}" for prefix, text in named if text is not None]
     return f"{activity.legal_article}, {activity.legal_basis}" + (f": {'; '.join(details)}" if details else "")
 
 
-def _describe_condition(activity: ProcessingActivity) -> str:
+def _describe_condition(activity: views.ProcessingActivity) -> str:
     if activity.special_condition is None:
         return "no special categories"
     return f"{activity.special_article}, {activity.special_condition}"
 
 
-def _describe_use(use: PurposeUse) -> str:
+def _describe_use(use: views.PurposeUse) -> str:
     if use.first is None:
         return "not used"
     counts = [(use.reads, "read", "reads"), (use.searches, "search", "searches"), (use.writes, "write", "writes")]
@@ -284,10 +276,10 @@ FORMS: tuple[Form, ...] = get_args(Form)
 MEDIA_TYPES: Mapping[Form, str] = {"json": "application/json", "csv": "text/csv", "markdown": "text/markdown"}
 
 
-def write_record(record: ProcessingRecord, form: Form) -> bytes:
+def write_record(record: views.ProcessingRecord, form: Form) -> bytes:
     """Write the record in a form."""
-    writers: Mapping[Form, Callable[[ProcessingRecord], str]] = {
-        "json": ProcessingRecord.model_dump_json,
+    writers: Mapping[Form, Callable[[views.ProcessingRecord], str]] = {
+        "json": views.ProcessingRecord.model_dump_json,
         "csv": write_csv,
         "markdown": write_markdown,
     }

@@ -19,17 +19,9 @@ from vault.erasure.verdict import EVERYTHING, HELD, SubjectData, decide, without
 from vault.ids import SubjectId, new_id
 from vault.jobs.workflow import Work, Workflow
 from vault.lifecycle.erasures import ERASURE, Erasure, Facts, add_erasure, erasures_of, find_erasure
+from vault.retention import holds
 from vault.retention.clocks import clocks_of_one
 from vault.retention.ends import day_of
-from vault.retention.holds import (
-    held_by,
-    list_waiting_erasures,
-    remove_subjects,
-    remove_waiting_erasure,
-    set_waiting_erasures,
-    subject_of_erasure,
-    take_marks,
-)
 from vault.subjects.rows import happened_at, unpack
 from vault.subjects.store import locked_subject, person, records_of
 from vault.subjects.tables import SUBJECT_ALIAS
@@ -146,7 +138,7 @@ def _is_endless(row: AnyRow, record: AnyRow) -> bool:
     body = unpack(record.body)
     day = day_of(happened_at(record, body))
     return any(
-        stored.expires_at is None and held_by(standing, f"{record.collection}.{name}", day) is None
+        stored.expires_at is None and holds.held_by(standing, f"{record.collection}.{name}", day) is None
         for name, stored in body.items()
     )
 
@@ -166,10 +158,10 @@ async def release(
         hold: the hold; its row is locked.
         rows: the subjects' rows, locked.
     """
-    await take_marks(connection, tenant, rows, hold, services.clock.now())
+    await holds.take_marks(connection, tenant, rows, hold, services.clock.now())
     free = await free_rests(services, connection, tenant, list(rows))
-    await remove_subjects(connection, tenant, hold, [subject for subject in rows if subject not in free])
-    await set_waiting_erasures(connection, tenant, hold, {subject: new_id() for subject in free})
+    await holds.remove_subjects(connection, tenant, hold, [subject for subject in rows if subject not in free])
+    await holds.set_waiting_erasures(connection, tenant, hold, {subject: new_id() for subject in free})
 
 
 async def pending_resumes(services: Services) -> list[Work]:
@@ -177,7 +169,9 @@ async def pending_resumes(services: Services) -> list[Work]:
     pending: list[Work] = []
     for tenant in await services.keyring.tenants():
         async with services.data.reading() as connection:
-            pending += [Work(NAME, tenant, erasure) for erasure in await list_waiting_erasures(connection, tenant)]
+            pending += [
+                Work(NAME, tenant, erasure) for erasure in await holds.list_waiting_erasures(connection, tenant)
+            ]
     return pending
 
 
@@ -215,7 +209,7 @@ async def attest(services: Services, tenant: TenantId, erasure: UUID) -> None:
     """Sign the certificate, and delete the row of the erasure."""
     await _when("checked", verify.certify)(services, tenant, erasure)
     async with services.data.transaction() as connection:
-        await remove_waiting_erasure(connection, tenant, erasure)
+        await holds.remove_waiting_erasure(connection, tenant, erasure)
 
 
 RESUME: Final = Workflow(
@@ -234,7 +228,7 @@ RESUME_STEPS: Final = RESUME.steps
 
 
 async def _begin(services: Services, connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> float | None:
-    subject = await subject_of_erasure(connection, tenant, erasure)
+    subject = await holds.subject_of_erasure(connection, tenant, erasure)
     row = None if subject is None else await locked_subject(connection, tenant, subject)
     if subject is None or row is None or await find_erasure(connection, tenant, erasure) is not None:
         return None

@@ -9,22 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import (
-    URL,
-    BigInteger,
-    Column,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    delete,
-    event,
-    inspect,
-    literal_column,
-    make_url,
-    select,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.schema import CreateSchema, CreateTable
 
 from vault.storage.query import insert_into
@@ -32,7 +17,6 @@ from vault.storage.query import insert_into
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-    from sqlalchemy import ColumnElement, Engine
 
 SCHEMA: Final = "cdv_jobs"
 CONNECTIONS: Final = 4
@@ -52,7 +36,7 @@ class JobDatabase:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = make_url(url)
+        self._url = sa.make_url(url)
         self._file = Path(self._url.database or "") if self._url.get_backend_name() == "sqlite" else None
 
     @property
@@ -70,22 +54,22 @@ class JobDatabase:
         if self._file is not None:
             self._file.touch(mode=0o600)
 
-    def connect(self) -> Engine:
+    def connect(self) -> sa.Engine:
         """Create an engine; it connects on first use."""
         if self._file is None:
             url = self._url.set(drivername="postgresql+psycopg")
-            return create_engine(
+            return sa.create_engine(
                 url, pool_size=CONNECTIONS, max_overflow=CONNECTIONS, pool_pre_ping=True, hide_parameters=True
             )
-        address = URL.create("sqlite", database=str(self._file))
-        engine = create_engine(
+        address = sa.URL.create("sqlite", database=str(self._file))
+        engine = sa.create_engine(
             address,
             pool_size=CONNECTIONS,
             max_overflow=CONNECTIONS,
             hide_parameters=True,
             connect_args={"timeout": LOCK_TIMEOUT, "check_same_thread": False},
         )
-        event.listen(engine, "connect", _configure)
+        sa.event.listen(engine, "connect", _configure)
         return engine
 
 
@@ -104,15 +88,15 @@ class Leases:
         schema: of the table, on PostgreSQL.
     """
 
-    def __init__(self, engine: Engine, schema: str | None) -> None:
+    def __init__(self, engine: sa.Engine, schema: str | None) -> None:
         self._engine = engine
         self._schema = schema or ""
         self._postgresql = engine.dialect.name == "postgresql"
-        self._table = Table(
+        self._table = sa.Table(
             "cdv_lease",
-            MetaData(schema=schema),
-            Column("name", String(120), primary_key=True),
-            Column("until_ms", BigInteger, nullable=False),
+            sa.MetaData(schema=schema),
+            sa.Column("name", sa.String(120), primary_key=True),
+            sa.Column("until_ms", sa.BigInteger, nullable=False),
         )
 
     def prepare(self) -> None:
@@ -120,8 +104,8 @@ class Leases:
         with self._engine.begin() as connection:
             if self._postgresql:
                 # CREATE ... IF NOT EXISTS fails on PostgreSQL when two sessions run it at the same moment.
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-                if not inspect(connection).has_schema(self._schema):
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+                if not sa.inspect(connection).has_schema(self._schema):
                     connection.execute(CreateSchema(self._schema))
             connection.execute(CreateTable(self._table, if_not_exists=True))
 
@@ -136,14 +120,14 @@ class Leases:
     def release(self, name: str) -> None:
         """End a lease."""
         with self._engine.begin() as connection:
-            connection.execute(delete(self._table).where(self._table.c.name == name))
+            connection.execute(sa.delete(self._table).where(self._table.c.name == name))
 
     def held(self, prefix: str) -> set[str]:
         """List the unexpired leases whose name has a prefix, without the prefix; delete those expired for a day."""
         name, until = self._table.c.name, self._table.c.until_ms
         with self._engine.begin() as connection:
-            connection.execute(delete(self._table).where(name.startswith(prefix), until < self._now() - _DAY))
-            names = connection.execute(select(name).where(name.startswith(prefix), until > self._now())).scalars()
+            connection.execute(sa.delete(self._table).where(name.startswith(prefix), until < self._now() - _DAY))
+            names = connection.execute(sa.select(name).where(name.startswith(prefix), until > self._now())).scalars()
             return {lease.removeprefix(prefix) for lease in names}
 
     def _upsert(self, name: str, seconds: float, *, only_expired: bool) -> bool:
@@ -157,10 +141,10 @@ class Leases:
         with self._engine.begin() as connection:
             return connection.execute(upsert).first() is not None
 
-    def _now(self) -> ColumnElement[int]:
+    def _now(self) -> sa.ColumnElement[int]:
         now = (
             "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
             if self._postgresql
             else "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
         )
-        return literal_column(now, BigInteger)
+        return sa.literal_column(now, sa.BigInteger)

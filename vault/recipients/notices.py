@@ -13,18 +13,8 @@ from vault.access.authorization import audit_entry, require_permission
 from vault.access.callers import OPERATOR
 from vault.access.recording import audited
 from vault.errors import Conflict, InvalidInput, NotFound
+from vault.recipients import store
 from vault.recipients.delivery import NOTIFY
-from vault.recipients.store import (
-    OPEN,
-    NoticeQuery,
-    find_notice,
-    find_webhook,
-    list_webhooks,
-    notices_to_chase,
-    retry_notices,
-    save_notice,
-)
-from vault.recipients.store import list_notices as fetch_notices
 from vault.recipients.views import AppNotice, AppNoticePage, SentNotice, SentNoticePage
 from vault.subjects.store import pseudonym_of
 
@@ -35,7 +25,6 @@ if TYPE_CHECKING:
 
     from vault.context import Caller, Services
     from vault.ids import TenantId
-    from vault.recipients.store import RecipientNotice
 
 
 Which = Literal["open", "all"]
@@ -59,11 +48,11 @@ async def my_notices(
     """
     _check(limit)
     await services.limits.take(caller.principal, "read", 1)
-    query = NoticeQuery(
-        principal=caller.principal.id, states=OPEN if which == "open" else (), after=after, limit=limit + 1
+    query = store.NoticeQuery(
+        principal=caller.principal.id, states=store.OPEN if which == "open" else (), after=after, limit=limit + 1
     )
     async with services.data.reading() as connection:
-        notices = await fetch_notices(connection, caller.tenant, query)
+        notices = await store.list_notices(connection, caller.tenant, query)
     await services.audit_log.append(audit_entry(services, caller, action="read-notices", decision="allowed"))
     return AppNoticePage(
         notices=[AppNotice.from_object(notice) for notice in notices[:limit]],
@@ -75,7 +64,7 @@ async def my_notices(
 async def list_sent(
     services: Services,
     caller: Caller,
-    query: NoticeQuery,
+    query: store.NoticeQuery,
     *,
     app: str | None = None,
 ) -> SentNoticePage:
@@ -95,8 +84,10 @@ async def list_sent(
         principals = await services.principals.list_principals(connection, caller.tenant)
         recipient = None if app is None else (await services.principals.find(connection, caller.tenant, app)).id
         page = replace(query, principal=recipient, limit=query.limit + 1)
-        notices = await fetch_notices(connection, caller.tenant, page)
-        webhooks = {webhook.principal: webhook.state for webhook in await list_webhooks(connection, caller.tenant)}
+        notices = await store.list_notices(connection, caller.tenant, page)
+        webhooks = {
+            webhook.principal: webhook.state for webhook in await store.list_webhooks(connection, caller.tenant)
+        }
         pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
     entry = audit_entry(
         services,
@@ -127,7 +118,7 @@ async def acknowledge(services: Services, caller: Caller, notice: UUID) -> AppNo
         NotFound: there is no such notice, or it is another app's.
     """
     async with services.data.transaction() as connection:
-        stored = await find_notice(connection, caller.tenant, notice, lock=True)
+        stored = await store.find_notice(connection, caller.tenant, notice, lock=True)
         is_own = stored is not None and stored.principal == caller.principal.id
         # A caller without the permission must not learn whether another app's notice exists: one error for both.
         if stored is None or not (is_own or _may_chase(services, caller)):
@@ -140,7 +131,7 @@ async def acknowledge(services: Services, caller: Caller, notice: UUID) -> AppNo
                 acknowledged_at=services.clock.now(),
                 acknowledged_by=caller.principal.id,
             )
-            await save_notice(connection, caller.tenant, stored)
+            await store.save_notice(connection, caller.tenant, stored)
         await _audit(services, connection, caller, stored, None if is_own else "on-behalf")
     return AppNotice.from_object(stored)
 
@@ -190,12 +181,12 @@ async def chase(services: Services, caller: Caller, notice: UUID) -> AppNotice:
     """
     await require_permission(services, caller, "vault:notices", "chase", audit_action="send-notice")
     async with services.data.transaction() as connection:
-        stored = await find_notice(connection, caller.tenant, notice, lock=True)
+        stored = await store.find_notice(connection, caller.tenant, notice, lock=True)
         if stored is None:
             raise no_notice()
         if stored.state == "acknowledged":
             raise Conflict("the app has acknowledged this notice", code="notice-acknowledged")
-        webhook = await find_webhook(connection, caller.tenant, stored.principal)
+        webhook = await store.find_webhook(connection, caller.tenant, stored.principal)
         if webhook is None or webhook.state != "active":
             raise Conflict(
                 "the app has no webhook to which a reminder could go",
@@ -209,7 +200,7 @@ async def chase(services: Services, caller: Caller, notice: UUID) -> AppNotice:
 
 
 async def _audit(
-    services: Services, connection: AsyncConnection, caller: Caller, notice: RecipientNotice, code: str | None
+    services: Services, connection: AsyncConnection, caller: Caller, notice: store.RecipientNotice, code: str | None
 ) -> None:
     pseudonym = await pseudonym_of(connection, caller.tenant, notice.subject)
     entry = audit_entry(
@@ -227,17 +218,17 @@ async def _audit(
 async def _chase_tenant(services: Services, tenant: TenantId) -> int:
     now = services.clock.now()
     async with services.data.transaction() as connection:
-        for webhook in await list_webhooks(connection, tenant):
+        for webhook in await store.list_webhooks(connection, tenant):
             if webhook.state == "active":
-                await retry_notices(connection, tenant, webhook.principal, now, states=("waiting",))
+                await store.retry_notices(connection, tenant, webhook.principal, now, states=("waiting",))
     done = 0
     while True:
         async with services.data.transaction() as connection:
-            due = await notices_to_chase(
+            due = await store.notices_to_chase(
                 connection, tenant, made_before=now - FIRST, chased_before=now - AGAIN, limit=AT_ONCE
             )
             for notice in due:
-                stored = await find_notice(connection, tenant, notice, lock=True)
+                stored = await store.find_notice(connection, tenant, notice, lock=True)
                 if stored is not None and stored.state in {"delivered", "failed"}:
                     await _again(services, connection, tenant, stored)
                     done += 1
@@ -246,8 +237,8 @@ async def _chase_tenant(services: Services, tenant: TenantId) -> int:
 
 
 async def _again(
-    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice
-) -> RecipientNotice:
+    services: Services, connection: AsyncConnection, tenant: TenantId, notice: store.RecipientNotice
+) -> store.RecipientNotice:
     now = services.clock.now()
     reminder = replace(
         notice,
@@ -258,5 +249,5 @@ async def _again(
         chased_at=now,
         chases=notice.chases + 1,
     )
-    await save_notice(connection, tenant, reminder)
+    await store.save_notice(connection, tenant, reminder)
     return reminder

@@ -22,17 +22,8 @@ from vault.consent.validation import require_words
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys, open_fenced
+from vault.rectification import store
 from vault.rectification.correct import disputed_fields
-from vault.rectification.store import (
-    Sealer,
-    State,
-    add_rectifications,
-    change_rectification,
-    locked_rectification,
-    open_details,
-    rectifications_of,
-    seal_details,
-)
 from vault.subjects.rows import pack, unpack
 from vault.subjects.store import GONE, PROFILE, SubjectQuery, change_record, locked_record
 from vault.subjects.validation import fields_of
@@ -46,7 +37,6 @@ if TYPE_CHECKING:
     from vault.consent.transaction import Change
     from vault.context import Caller, Services
     from vault.ids import SubjectId
-    from vault.rectification.store import Rectification
 
 
 class Disputes(View):
@@ -60,7 +50,7 @@ class DecidedDispute(View):
     """A dispute that was decided."""
 
     id: UUID
-    state: State
+    state: store.State
 
 
 class RectificationItem(View):
@@ -71,7 +61,7 @@ class RectificationItem(View):
     collection: str
     record: UUID
     field: Annotated[str, Field(description="`*` for a statement about no field in particular.")]
-    state: State
+    state: store.State
     at: Moment
     closed_at: Annotated[Moment | None, Field(description="When a dispute was decided.")]
     statement: str | None
@@ -113,10 +103,10 @@ async def list_rectifications(
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     (person,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     exists = person is not None and person.state not in GONE
-    rows: list[Rectification] = []
+    rows: list[store.Rectification] = []
     if exists:
         async with services.data.reading() as connection:
-            rows = await rectifications_of(connection, caller.tenant, subject, after=after, limit=limit + 1)
+            rows = await store.rectifications_of(connection, caller.tenant, subject, after=after, limit=limit + 1)
     results = await _opened(services, caller, subject, rows[:limit])
     entry = audit_entry(
         services,
@@ -136,7 +126,7 @@ async def list_rectifications(
 
 
 async def _opened(
-    services: Services, caller: Caller, subject: SubjectId, rows: list[Rectification]
+    services: Services, caller: Caller, subject: SubjectId, rows: list[store.Rectification]
 ) -> list[RectificationItem]:
     """Return the views of rectifications. Only words are opened; former values stay sealed."""
     words: dict[UUID, dict[str, object]] = {}
@@ -147,7 +137,7 @@ async def _opened(
             caller.tenant,
             subject,
             await keys_of(services, caller, subject),
-            lambda current: {row.id: open_details(current, caller.tenant, subject, row) for row in sealed},
+            lambda current: {row.id: store.open_details(current, caller.tenant, subject, row) for row in sealed},
         )
     return [
         RectificationItem.from_object(
@@ -190,9 +180,9 @@ async def dispute(
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "restrict", subject, silent=True) as change:
         keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
-        sealer = Sealer(keys=keys, tenant=caller.tenant, subject=subject, at=change.now, by=caller.principal.id)
+        sealer = store.Sealer(keys=keys, tenant=caller.tenant, subject=subject, at=change.now, by=caller.principal.id)
         rows = [sealer.statement("disputed", statement, name) for name in names]
-        await add_rectifications(change.connection, caller.tenant, subject, rows)
+        await store.add_rectifications(change.connection, caller.tenant, subject, rows)
         if restrict:
             await restrict_in(change, "accuracy", None)
         await services.audit_log.append_in(change.connection, [_entry(change, names, rows[0].id)])
@@ -231,15 +221,15 @@ async def resolve_dispute(
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "dispute", subject, silent=True) as change:
         keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
-        row = await locked_rectification(change.connection, caller.tenant, subject, id)
+        row = await store.locked_rectification(change.connection, caller.tenant, subject, id)
         if row is None or row.state in {"corrected", "stated"}:
             raise NotFound("this person has no such dispute", code="dispute-not-found")
         if row.state != "disputed":
             raise Conflict("this dispute is decided already", code="dispute-decided")
-        details = {**open_details(keys, caller.tenant, subject, row), "reason": reason}
-        sealed = seal_details(keys, caller.tenant, subject, id, details)
+        details = {**store.open_details(keys, caller.tenant, subject, row), "reason": reason}
+        sealed = store.seal_details(keys, caller.tenant, subject, id, details)
         decided = row._replace(state=verdict, closed_at=change.now, by=caller.principal.id, details=sealed)
-        await change_rectification(change.connection, caller.tenant, subject, decided)
+        await store.change_rectification(change.connection, caller.tenant, subject, decided)
         await services.audit_log.append_in(change.connection, [_entry(change, [row.field], id, code=verdict)])
         return await change.answer(DecidedDispute(id=id, state=verdict), on_commit)
 

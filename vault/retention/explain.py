@@ -21,20 +21,11 @@ from vault.catalogue.retention_actions import action_of
 from vault.consent.model import unpack as unpack_state
 from vault.consent.transaction import missing
 from vault.errors import InvalidInput
+from vault.retention import views
 from vault.retention.clocks import RUNNING, clocks_of_one, relationship, relationship_ended
 from vault.retention.ends import NEVER, REVIEWED, applies, day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import is_covered
 from vault.retention.reviews import kept_by, reviews_in
-from vault.retention.views import (
-    CoveringHold,
-    InactivePurpose,
-    RetainedValue,
-    RetentionExplanation,
-    RetentionGround,
-    RetentionLimit,
-    RetentionReview,
-    SubjectRelationship,
-)
 from vault.subjects.rows import happened_at, unpack
 from vault.subjects.store import GONE, person
 from vault.subjects.tables import RECORD
@@ -61,7 +52,7 @@ MOST: Final = 200
 @audited("read-retention")
 async def explain_retention(
     services: Services, caller: Caller, subject: SubjectId, field: str, record: UUID | None = None
-) -> RetentionExplanation:
+) -> views.RetentionExplanation:
     """Explain until when the values of a field are kept and why.
 
     Args:
@@ -87,7 +78,7 @@ async def explain_retention(
     state = unpack_state(row.standing)
     ends = ends_of(active.policy_set, state, clocks, now, retained=row.state == "retained")
     explainer = Explainer(active.policy_set, ends, state, applies(active.policy_set, state, now), now.date())
-    values: list[RetainedValue] = []
+    values: list[views.RetainedValue] = []
     for record_row in rows:
         by_name = reviews.get((subject, record_row.collection, record_row.id), {})
         values += explainer.explain(record_row, whole, by_name)
@@ -104,7 +95,7 @@ async def explain_retention(
         policy=active.version,
     )
     await services.audit_log.append(entry)
-    return RetentionExplanation(
+    return views.RetentionExplanation(
         subject=subject,
         field=whole,
         today=now.date(),
@@ -130,7 +121,7 @@ class Explainer:
     applying: Mapping[str, int | None]
     today: date
 
-    def explain(self, row: Any, field: str, reviews: Mapping[str, Review]) -> list[RetainedValue]:
+    def explain(self, row: Any, field: str, reviews: Mapping[str, Review]) -> list[views.RetainedValue]:
         """Explain a record's values of one field: as they were collected, or generalised."""
         body = unpack(row.body)
         happened = day_of(happened_at(row, body))
@@ -140,10 +131,10 @@ class Explainer:
             if value.field == field
         ]
 
-    def _value(self, record: UUID, value: Value, happened: int, review: Review | None) -> RetainedValue:
+    def _value(self, record: UUID, value: Value, happened: int, review: Review | None) -> views.RetainedValue:
         ending = self.ends.of(value)
         holds = [hold for hold in self.state.holds if is_covered(hold, value.form or value.field, happened)]
-        return RetainedValue(
+        return views.RetainedValue(
             record=record,
             form=value.form,
             starts=date.fromordinal(value.start),
@@ -157,7 +148,7 @@ class Explainer:
             grounds=[self._ground(claim) for claim in ending.claims],
             idle=self._inactive(value, ending),
             limits=[
-                RetentionLimit(
+                views.RetentionLimit(
                     name=limit.name,
                     until=_date(until),
                     since=limit.since,
@@ -169,9 +160,10 @@ class Explainer:
                 for limit, until in self.ends.limits(value)
             ],
             holds=[
-                CoveringHold(id=UUID(bytes=hold.hold), purpose=hold.purpose, also_for=hold.also_for) for hold in holds
+                views.CoveringHold(id=UUID(bytes=hold.hold), purpose=hold.purpose, also_for=hold.also_for)
+                for hold in holds
             ],
-            review=None if review is None else RetentionReview.model_validate(review),
+            review=None if review is None else views.RetentionReview.model_validate(review),
         )
 
     def _state(self, ending: Ending, holds: list[Held], review: Review | None) -> str:
@@ -186,10 +178,10 @@ class Explainer:
             return action_of(review.kind).state or "over"
         return "over"
 
-    def _ground(self, claim: Claim) -> RetentionGround:
+    def _ground(self, claim: Claim) -> views.RetentionGround:
         rule = self.policy_set.retention.get(claim.ground)
         purpose = self.policy_set.purposes.get(claim.ground)
-        return RetentionGround(
+        return views.RetentionGround(
             ground=claim.ground,
             until=_date(claim.until),
             least=None if claim.least == NEVER else _date(claim.least),
@@ -204,7 +196,7 @@ class Explainer:
             reason=None if rule is None else rule.reason,
         )
 
-    def _inactive(self, value: Value, ending: Ending) -> list[InactivePurpose]:
+    def _inactive(self, value: Value, ending: Ending) -> list[views.InactivePurpose]:
         """List the purposes that need the field and do not keep the value."""
         keeping = {claim.ground for claim in ending.claims} | {REVIEWED}
         not_brought_about = {claim.ground for claim in ending.idle}
@@ -214,18 +206,18 @@ class Explainer:
             if name in keeping or (value.form is not None and value.form not in term.views):
                 continue
             if name in not_brought_about:
-                purposes[name] = InactivePurpose(purpose=name, why="not-brought-about")
+                purposes[name] = views.InactivePurpose(purpose=name, why="not-brought-about")
             elif name in self.applying:
-                purposes[name] = InactivePurpose(purpose=name, why="ended", until=_date(self.applying[name]))
+                purposes[name] = views.InactivePurpose(purpose=name, why="ended", until=_date(self.applying[name]))
             elif term.purpose.valid_from is None or term.purpose.valid_from <= self.today:
-                purposes[name] = InactivePurpose(purpose=name, why="consent-missing")
+                purposes[name] = views.InactivePurpose(purpose=name, why="consent-missing")
             else:
-                purposes[name] = InactivePurpose(purpose=name, why="not-in-force")
+                purposes[name] = views.InactivePurpose(purpose=name, why="not-in-force")
         return list(purposes.values())
 
 
 @audited("read-retention")
-async def show_relationship(services: Services, caller: Caller, subject: SubjectId) -> SubjectRelationship:
+async def show_relationship(services: Services, caller: Caller, subject: SubjectId) -> views.SubjectRelationship:
     """Show the relationship of a subject to the company today. No value is opened.
 
     Raises:
@@ -257,7 +249,7 @@ async def show_relationship(services: Services, caller: Caller, subject: Subject
         Relationship.CUSTOMER: None,  # the clocks keep the last order, not the first
         Relationship.FORMER: None if ended is None else date.fromordinal(ended + 1),
     }[state]
-    return SubjectRelationship(
+    return views.SubjectRelationship(
         subject=subject,
         state=state,
         since=since,

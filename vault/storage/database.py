@@ -12,18 +12,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from vault.errors import Misconfigured
+from vault.storage import sqlite_driver
 from vault.storage.failures import hush, hush_engine, translated
 from vault.storage.query import native
-from vault.storage.sqlite_driver import (
-    READER_PATIENCE,
-    SETTINGS,
-    RawFiles,
-    SqliteFile,
-    SqliteLane,
-    cut_log,
-    files_of,
-    insert_text,
-)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -62,8 +53,8 @@ class Database:
             "sqlite" if self._url.get_backend_name() == "sqlite" else "postgresql"
         )
         self._writer = asyncio.Lock()
-        self._file = SqliteFile(self._url.database or "") if self.dialect == "sqlite" else None
-        self._raw = RawFiles()
+        self._file = sqlite_driver.SqliteFile(self._url.database or "") if self.dialect == "sqlite" else None
+        self._raw = sqlite_driver.RawFiles()
         self._admits: Admit | None = None
         self._engine = self._make_engine(size)
         self._lane = self._make_lane(size)
@@ -110,7 +101,9 @@ class Database:
         if not rows:
             return
         if self.dialect == "sqlite":
-            await connection.exec_driver_sql(insert_text(table), [tuple(map(native, row)) for row in rows])
+            await connection.exec_driver_sql(
+                sqlite_driver.insert_text(table), [tuple(map(native, row)) for row in rows]
+            )
             return
         await connection.exec_driver_sql("SELECT 1")  # the engine begins its transaction with the first statement
         raw = await connection.get_raw_connection()
@@ -139,13 +132,13 @@ class Database:
             async with asyncio.timeout(self.timeout):
                 await self._writer.acquire()
             try:
-                return await asyncio.to_thread(cut_log, self._file, READER_PATIENCE)
+                return await asyncio.to_thread(sqlite_driver.cut_log, self._file, sqlite_driver.READER_PATIENCE)
             finally:
                 self._writer.release()
 
     def files(self) -> list[Path]:
         """List the files of an SQLite database; an empty list for PostgreSQL."""
-        return files_of(self._url.database or "") if self._file is not None else []
+        return sqlite_driver.files_of(self._url.database or "") if self._file is not None else []
 
     def raw(self, file: Path) -> int:
         """Return the descriptor of one of :meth:`files`; it stays open, and no other code may open and close the file.
@@ -198,9 +191,9 @@ class Database:
         event.listen(engine.sync_engine, "handle_error", hush_engine)
         return engine
 
-    def _make_lane(self, size: int) -> PostgresLane | SqliteLane:
+    def _make_lane(self, size: int) -> PostgresLane | sqlite_driver.SqliteLane:
         if self._file is not None:
-            return SqliteLane(self._file, timeout=self.timeout, writer=self._writer)
+            return sqlite_driver.SqliteLane(self._file, timeout=self.timeout, writer=self._writer)
         from vault.storage.postgres_driver import PostgresLane  # the driver is slow to import
 
         return PostgresLane(self._libpq_url, timeout=self.timeout, size=size, admit=self._admitted)
@@ -273,7 +266,7 @@ def _with_driver(url: str) -> URL:
 def _settle_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where we say so, see below
     cursor = connection.cursor()
-    for setting in SETTINGS:
+    for setting in sqlite_driver.SETTINGS:
         cursor.execute(setting)
     cursor.close()
 
