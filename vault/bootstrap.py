@@ -326,8 +326,14 @@ class _Makers:
     def limits(self) -> Limits:
         from vault.principals.rate_limit import Limits
 
-        per_minute = {"reads": self.settings.reads_per_minute, "searches": self.settings.searches_per_minute}
-        return Limits(self.data, self.clock, **per_minute)
+        settings = self.settings
+        budgets = {
+            "reads": settings.reads_per_minute,
+            "searches": settings.searches_per_minute,
+            "writes": settings.writes_per_minute,
+            "letters": settings.letters_per_day,
+        }
+        return Limits(self.data, self.clock, **budgets)
 
     def subjects(self) -> Subjects:
         from vault.subjects.store import Subjects

@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     """Subjects that one principal may read in a minute, on all nodes together."""
     searches_per_minute: Annotated[int, Field(ge=1)] = 120
     """Searches of one principal in a minute, on all nodes together."""
+    writes_per_minute: Annotated[int, Field(ge=1)] = 6_000
+    """Calls by which one principal may change anything in a minute, on all nodes together."""
+    letters_per_day: Annotated[int, Field(ge=1)] = 20
+    """Letters to one person within a day, on all nodes together; one-time codes have limits of their own."""
     keys_kept: Annotated[int, Field(ge=0)] = 20_000
     """Unwrapped data keys in memory, about 3 KB each."""
     keys_kept_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0

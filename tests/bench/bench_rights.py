@@ -190,7 +190,11 @@ def _tell(name: str, packages: list, erasures: list) -> None:
 
 def main() -> None:
     most = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-    limits = {"reads_per_minute": 1_000_000_000, "searches_per_minute": 1_000_000_000}
+    limits = {
+        "reads_per_minute": 1_000_000_000,
+        "searches_per_minute": 1_000_000_000,
+        "writes_per_minute": 1_000_000_000,
+    }
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "vault"
         asyncio.run(init_vault(folder, **limits))

@@ -71,6 +71,7 @@ def vault_folder(fresh, **overrides):
         "keystore_url": fresh("keys"),
         "reads_per_minute": 1_000_000_000,
         "searches_per_minute": 1_000_000_000,
+        "writes_per_minute": 1_000_000_000,
         **overrides,
     }
     asyncio.run(init_vault(folder, **settings))

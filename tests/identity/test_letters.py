@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import string
 import tomllib
@@ -182,3 +183,36 @@ async def test_a_refusal_of_the_relay_is_recorded(sqlite_mailing, inbox):
         assert await notify_person(sqlite_mailing.services, "default", subject, content) == "mail-failed"
     (entry,) = made
     assert (entry.action, entry.decision, entry.code) == ("send-notice", "failed", "mail-failed")
+
+
+async def test_a_person_gets_so_many_letters_a_day_and_no_more_whoever_orders_them(sqlite_place, clock, inbox):
+    async with sqlite_place.node(clock, smtp_url=f"smtp://127.0.0.1:{inbox.port}", letters_per_day=3) as node:
+        ada = person(await node.create())
+        grace = person(await node.create({**ADA, "email": "grace@example.org"}))
+
+        async def send(subject, number):
+            content = LetterContent("request-received", {"id": new_id(), **RECEIVED})
+            return [await notify_person(node.services, "default", subject, content) for _ in range(number)]
+
+        async with node.new_entries() as made:
+            assert await send(ada, 5) == ["sent"] * 3 + ["too-many-letters"] * 2
+        codes = [(entry.action, entry.decision, entry.code) for entry in made]
+        assert codes == [("send-notice", "allowed", None)] * 3 + [("send-notice", "failed", "too-many-letters")] * 2
+        assert {entry.subjects for entry in made} == {(await node.pseudonym(ada),)}
+        assert await send(grace, 1) == ["sent"]  # others have budgets of their own
+        assert len(inbox.letters) == 4
+        await node.read("support", ada, ["name"], "customer-support")
+        clock.advance(minutes=5)
+        await node.read("support", ada, ["name"], "customer-support")  # sweeps the windows of earlier minutes
+        assert await send(ada, 1) == ["too-many-letters"]
+        clock.advance(days=1)
+        assert await send(ada, 1) == ["sent"]
+
+
+async def test_letters_at_once_share_the_budget(sqlite_place, clock, inbox):
+    async with sqlite_place.node(clock, smtp_url=f"smtp://127.0.0.1:{inbox.port}", letters_per_day=3) as node:
+        subject = person(await node.create())
+        content = LetterContent("request-received", {"id": new_id(), **RECEIVED})
+        outcomes = await asyncio.gather(*(notify_person(node.services, "default", subject, content) for _ in range(10)))
+    assert sorted(outcomes) == ["sent"] * 3 + ["too-many-letters"] * 7
+    assert len(inbox.letters) == 3

@@ -32,7 +32,7 @@ FEW = settings(
     phases=[hypothesis.Phase.generate],
     database=None,
 )
-GENEROUS = {"reads_per_minute": 10_000_000, "searches_per_minute": 1_000_000}
+GENEROUS = {"reads_per_minute": 10_000_000, "searches_per_minute": 1_000_000, "writes_per_minute": 1_000_000}
 ROLES = ("sales", "support", "dpo", "operator")
 
 

@@ -55,6 +55,21 @@ async def record_failure(services: Services, caller: Caller, action: Action, err
         error.audit = str(entry.id)
 
 
+async def take_write(services: Services, caller: Caller) -> None:
+    """Count a call that may change something, whatever becomes of it, against the caller's rate of writes.
+
+    Raises:
+        TooMany: the rate is used up; the first refusal of a minute is recorded.
+    """
+    if services.limits.try_take(caller.principal, "write", 1):
+        return
+    try:
+        await services.limits.take(caller.principal, "write", 1)
+    except TooMany as error:
+        await record_failure(services, caller, "write", error)
+        raise
+
+
 def audited(action: Action) -> Callable[[Operation], Operation]:
     """Decorate an operation so that each of its failures is recorded, and each replay of a response.
 

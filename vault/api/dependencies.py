@@ -14,7 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import Response, StreamingResponse
 
 from vault.access.idempotency import KeyedCall, Once
-from vault.access.recording import AlreadyAnswered
+from vault.access.recording import AlreadyAnswered, take_write
 from vault.context import Caller, Services
 from vault.errors import Fault, InvalidInput
 from vault.views import View
@@ -37,6 +37,19 @@ BEARER: Final = "bearer "
 KEY_HEADER: Final = "idempotency-key"
 REPLAYED: Final = "Idempotent-Replayed"
 """The header of a response that was stored."""
+READING: Final = frozenset(
+    {
+        "checkConsents",
+        "downloadEncryptedPackage",
+        "explainDecision",
+        "findDuplicates",
+        "listRecords",
+        "previewPartialErasure",
+        "searchSubjects",
+        "testWebhook",
+    }
+)
+"""The operations with a body that change nothing; they spend the budget of reads or searches."""
 NO_REVISION: Final = 0
 _REVISION: Final = re.compile(r'"(\d{1,9})"')
 _described = HTTPBearer(
@@ -59,9 +72,13 @@ async def signed_in(
 
     Raises:
         NotAuthenticated: the bearer is missing or unknown.
+        TooMany: it is a write, and the caller has used up its writes of this minute.
     """
     sign_ins: SignIns = request.app.state.sign_ins
-    return await sign_ins.sign_in(bearer_of(request), request.scope["request_id"])
+    caller = await sign_ins.sign_in(bearer_of(request), request.scope["request_id"])
+    if request.method != "GET" and request.scope["route"].operation_id not in READING:
+        await take_write(services_of(request), caller)
+    return caller
 
 
 def services_of(request: Request) -> Services:

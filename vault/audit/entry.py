@@ -37,6 +37,7 @@ Action = Literal[
     "search",
     "list",
     "explain",
+    "write",
     "create",
     "update",
     "append",

@@ -185,7 +185,7 @@ class LetterContent(NamedTuple):
     language: str | None = None
 
 
-Outcome = Literal["sent", "mail-not-configured", "no-contact", "mail-failed"]
+Outcome = Literal["sent", "mail-not-configured", "no-contact", "mail-failed", "too-many-letters"]
 
 log = logs.get_logger()
 
@@ -194,7 +194,8 @@ async def notify_person(services: Services, tenant: TenantId, subject: UUID | No
     """Send a letter to a person, if possible. A failure is no error: what the letter reports has already happened.
 
     It must not be called within a transaction: it queries both databases and waits for the mail relay. The audit log
-    records letters that were sent or refused by the relay; a missing relay or address is only returned and logged.
+    records letters that were sent, refused by the relay, or left out because the person had had the letters of a day; a
+    missing relay or address is only returned and logged.
 
     Args:
         subject: the recipient; None sends nothing.
@@ -215,7 +216,11 @@ async def notify_person(services: Services, tenant: TenantId, subject: UUID | No
             return _unsent("no-contact", tenant)
         outcome: Outcome = "sent"
         try:
-            await send_letter(services, tenant, contact, content)
+            # Counted here and not where letters are ordered: many requests for one person are many letters.
+            if await services.limits.take_letter(tenant, contact.pseudonym):
+                await send_letter(services, tenant, contact, content)
+            else:
+                outcome = "too-many-letters"
         except MailNotConfigured:
             outcome = "mail-not-configured"
         except MailFailed:

@@ -19,9 +19,12 @@ from vault.storage.columns import table_of
 from vault.storage.query import insert_into
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.clock import Clock
+    from vault.ids import Pseudonym, TenantId
     from vault.principals.principal import Principal
     from vault.storage.database import Database
 
@@ -30,7 +33,9 @@ _table = table_of(RateWindowRow)
 
 
 class Limits:
-    """How many subjects a principal may read, and how often it may search, in each minute of the clock.
+    """How many subjects a principal may read, how often it may search and write, in each minute of the clock.
+
+    Beside them it counts the letters to one person within a day.
 
     The budget is counted in the database and spent from leases in memory: :meth:`try_take` is a dictionary look-up, and
     :meth:`take` queries the database only if a lease is used up. A node that stops loses its leases.
@@ -40,14 +45,26 @@ class Limits:
         clock: nodes whose clocks differ use different windows for that long, each within the limit.
         reads: subjects a minute that one principal may read, one by one or in batches.
         searches: searches a minute that one principal may make.
+        writes: calls a minute by which one principal may change anything, whether or not they succeed.
+        letters: letters to one person within a day of UTC.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, reads: int = 60_000, searches: int = 120) -> None:
-        if min(reads, searches) < 1:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        reads: int = 60_000,
+        searches: int = 120,
+        writes: int = 6_000,
+        letters: int = 20,
+    ) -> None:
+        if min(reads, searches, writes, letters) < 1:
             raise ValueError("a limit is at least 1")
         self._database = database
         self._clock = clock
-        self._limits: dict[RateKind, int] = {"read": reads, "search": searches}
+        self._limits: dict[RateKind, int] = {"read": reads, "search": searches, "write": writes}
+        self._letters = letters
         self._leases = Leases(0)
         self._leasing: dict[LeaseKey, asyncio.Task[None]] = {}
 
@@ -80,6 +97,14 @@ class Limits:
             # Shielded: others wait for the same lease, and what the database has counted must arrive here.
             await asyncio.shield(lease)
 
+    async def take_letter(self, tenant: TenantId, person: Pseudonym) -> bool:
+        """Count a letter to a person, on all nodes together; return whether it may be sent."""
+        # The row has the end of its day, so that the sweep of earlier windows leaves it until then.
+        day_ends = int(self._clock.now().timestamp()) // DAY * DAY + DAY
+        async with self._database.transaction() as connection:
+            used = await self._count(connection, (tenant, person, "letter"), day_ends, 1)
+        return used <= self._letters
+
     def _roll(self) -> None:
         now = self._clock.now()
         if not self._leases.begins <= now < self._leases.ends:
@@ -108,17 +133,18 @@ class Limits:
             # this one stays, for nodes whose clocks are behind.
             if not leases.swept:
                 await connection.execute(delete(_table).where(_table.c.window_start < leases.start - WINDOW))
-            used = await self._count(connection, principal, key[2], leases.start, requested)
+            used = await self._count(connection, (principal.tenant, principal.id, key[2]), leases.start, requested)
         leases.swept = True
         leases.add(key, limit=limit, requested=requested, used=used)
 
     async def _count(
-        self, connection: AsyncConnection, principal: Principal, kind: RateKind, start: int, requested: int
+        self, connection: AsyncConnection, budget: tuple[str, UUID, str], start: int, requested: int
     ) -> int:
         """Add to the use of a window and return the sum, in one statement, so that no two nodes see the same sum."""
+        tenant, owner, kind = budget
         row = {
-            "tenant_id": principal.tenant,
-            "principal_id": principal.id,
+            "tenant_id": tenant,
+            "principal_id": owner,
             "kind": kind,
             "window_start": start,
             "used": requested,
@@ -151,12 +177,13 @@ class Limits:
         )
 
 
+DAY = 86_400
 WINDOW = 60
 """Length of a window in seconds; every window starts on a full minute of UTC."""
 
 _SHARES = 20
 
-RateKind = Literal["read", "search"]
+RateKind = Literal["read", "search", "write"]
 LeaseKey: TypeAlias = tuple[str, int, RateKind]
 """Tenant, principal id as a number (it hashes ten times as fast as a UUID), kind."""
 

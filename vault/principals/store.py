@@ -86,7 +86,10 @@ class ApiKeyRow(DataTable, table=True):
 
 
 class RateWindowRow(DataTable, table=True):
-    """The part of one principal's rate that all nodes have leased in one minute; rows live for some minutes."""
+    """The part of one principal's rate that all nodes have leased in one minute; rows live for some minutes.
+
+    Letters to a person are counted here too: by the pseudonym, with the end of the day as the start of the window.
+    """
 
     __tablename__ = "rate_window"
     __table_args__ = (Index(None, "window_start"),)
