@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import sys
+import tracemalloc
 from datetime import datetime
 
 import hypothesis.strategies as st
@@ -14,9 +15,10 @@ import pytest
 from hypothesis import given
 
 from vault.errors import InvalidInput, Misconfigured
+from vault.imports import readers
 from vault.imports.lines import LineParser
 from vault.imports.mapping import FileForm, parse_mapping
-from vault.imports.readers import CsvReader, JsonlReader, open_reader
+from vault.imports.readers import LONGEST_LINE, CsvReader, JsonlReader, ParquetReader, Span, open_reader
 from vault.imports.survey import survey_file
 
 MAPPING = parse_mapping('purpose = "x"\n[external_ids]\nshop = "no"\n')
@@ -92,6 +94,46 @@ def test_an_unclosed_quotation_mark_is_reported_with_its_line(tmp_path):
     assert "x" not in error.value.detail.replace("no CSV", "")
 
 
+LONG = 64 * LONGEST_LINE
+ROW = b'"a\n",' * 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "more", "code"),
+    [
+        ("a.csv", b"no,name\n1,a\n2,", b"\0" * 10_000, "not-csv"),
+        ("a.csv", b"no,name\n1,a\n2,", b"," * 10_000, "not-csv"),
+        ("a.csv", b"no,name\n1,a\n2,", ROW, "not-csv"),
+        ("a.csv", b"no,", b"\0" * 10_000, "not-csv"),
+        ("a.jsonl", b'{"no":"1"}\n{"no":"', b"x" * 10_000, "line-too-long"),
+        ("a.jsonl", b"", b"\0" * 10_000, "line-too-long"),
+    ],
+)
+def test_a_line_without_end_is_refused_at_a_bound(tmp_path, name, start, more, code):
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.write(start)
+        for _ in range(LONG // len(more)):
+            file.write(more)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput) as error:
+            surveyed(open_reader(MAPPING, path), 5)
+        _now, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert error.value.code == code
+    assert most < LONG / 2
+
+
+def test_lines_up_to_the_bound_are_read(tmp_path):
+    long = "x" * (LONGEST_LINE - 100)
+    (tmp_path / "a.csv").write_text(f'no,name\n1,"\n{long}"\n2,"{long}"\n3,b\n')
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"no":"{no}","name":"{long}"}}\n' for no in (1, 2, 3)))
+    for name in ("a.csv", "a.jsonl"):
+        assert surveyed(open_reader(MAPPING, tmp_path / name), 5).lines == 3
+
+
 def test_jsonl_lines_that_are_not_objects_are_reported(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"no": 1, "a": {"b": 2}}\n\n[1]\n{"no": \n"x"\n{"no": 3}')
@@ -110,6 +152,80 @@ def test_columns_of_jsonl_are_the_names_of_its_first_lines(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"email": "x", "external_ids": {"shop": "1"}}\n{"name": "y", "address": {"city": "z"}}\n')
     assert JsonlReader(path).columns == ["email", "external_ids.shop", "name", "address"]
+
+
+def _bomb(pa, kind):
+    """Return columns whose cells take 40 MB and whose file takes little, and how to write them."""
+    rows, size = 2000, 20_000
+    numbers = pa.array([str(i) for i in range(rows)])
+    one, index = "x" * size, pa.array([0] * rows, pa.int32())
+    plain = {"use_dictionary": False, "data_page_size": size}
+    cells, how = {
+        "dictionary": (pa.DictionaryArray.from_arrays(index, pa.array([one])), {}),
+        "large-strings": (pa.array([one] * rows, pa.large_string()), {}),
+        "binary": (pa.array([one.encode()] * rows), {}),
+        "compressed": (pa.array([one] * rows), plain),
+        "prefixes": (
+            pa.array([f"{one}{i}" for i in range(rows)]),
+            {**plain, "column_encoding": {"name": "DELTA_BYTE_ARRAY"}},
+        ),
+        "fixed-size": (pa.array([one.encode()] * rows, pa.binary(size)), {}),
+        "lists": (pa.array([[one, None]] * rows), {}),
+        "long-lists": (pa.array([[7] * 2500] * rows, pa.list_(pa.int64())), {}),
+        "structs": (pa.array([{"a": one}] * rows), {}),
+    }[kind]
+    return pa.table({"no": numbers, "name": cells}), {"compression": "zstd", **how}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["dictionary", "large-strings", "binary", "compressed", "prefixes", "fixed-size", "lists", "long-lists", "structs"],
+)
+def test_a_small_parquet_file_does_not_become_many_bytes(tmp_path, monkeypatch, kind):
+    """The bound is lowered here, as a file beyond the real one would take long to write."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table, how = _bomb(pa, kind)
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, **how)
+    assert path.stat().st_size < 1_500_000
+    expected = table.column("name").to_pylist()
+    del table
+    monkeypatch.setattr(readers, "DECODED_AT_ONCE", 500_000)
+    sizes = []
+    rows_of = ParquetReader._rows_of
+
+    def measured(self, batch, columns):
+        sizes.append(batch.get_total_buffer_size())
+        return rows_of(self, batch, columns)
+
+    monkeypatch.setattr(ParquetReader, "_rows_of", measured)
+    reader = open_reader(MAPPING, path)
+    chunks = surveyed(reader, 100).chunks
+    for chunk in chunks:
+        rows = [line.row for line in reader.read(chunk.span)]
+        start = chunk.span.start
+        assert [row[0] for row in rows] == [str(start + i) for i in range(len(rows))]
+        assert [row[1] for row in rows] == expected[start : start + len(rows)]
+        if kind == "dictionary":
+            assert len({id(row[1]) for row in rows}) <= 2  # equal texts are one text
+    assert max(sizes) < 1_500_000
+    assert len(chunks) == 20
+
+
+def test_a_row_group_that_is_too_large_is_refused_in_words(tmp_path, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"no": ["1"], "name": ["x" * 5000]}), tmp_path / "a.parquet", use_dictionary=False)
+    monkeypatch.setattr(readers, "LARGEST_GROUP", 4000)
+    with pytest.raises(InvalidInput) as error:
+        list(open_reader(MAPPING, tmp_path / "a.parquet").read(Span(0, 1, 1)))
+    assert error.value.code == "row-group-too-large"
+    assert error.value.hint
+    read = open_reader(MAPPING, tmp_path / "a.parquet", {"no"}).read(Span(0, 1, 1))
+    assert [line.row for line in read] == [("1",)]
 
 
 def test_parquet_chunks_can_be_read_in_any_order(tmp_path):

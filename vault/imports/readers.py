@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     """Gets a value from a row."""
 
 BOM = b"\xef\xbb\xbf"
-LONGEST_CELL = 4 * 1024 * 1024
+LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes of a line of a JSONL file, and of a row of a CSV file, which may have several lines."""
 LINES_LOOKED_AT = 100
 """The first lines of a JSONL file, from which its columns are inferred if no mapping names them."""
 ROWS_AT_ONCE = 8_192
-"""Rows of a Parquet file that are decoded together: a few MB."""
+"""Most rows of a Parquet file that are decoded together."""
+DECODED_AT_ONCE = 64 * 1024 * 1024
+"""Bytes of a Parquet file that are decoded together, if they are spread evenly over its rows."""
+LARGEST_GROUP = 1024 * 1024 * 1024
+"""Bytes of the columns that are read in one row group, decompressed: what unequal rows can need at once."""
 
 
 class Span(NamedTuple):
@@ -151,9 +156,9 @@ class CsvReader(_LineReader):
     def __init__(self, path: Path, form: FileForm) -> None:
         self._path = path
         self._encoding = "utf-8" if form.encoding.lower() == "utf-8-sig" else form.encoding
-        csv.field_size_limit(LONGEST_CELL)
+        csv.field_size_limit(LONGEST_LINE)
         with path.open("rb") as file:
-            head = file.readline(LONGEST_CELL).removeprefix(BOM).decode(self._encoding, "replace")
+            head = file.readline(LONGEST_LINE).removeprefix(BOM).decode(self._encoding, "replace")
             self._delimiter = form.delimiter or _delimiter(head)
             file.seek(0)
             header, end, after = next(self._rows(file, 0, 1), ([], 0, 1))
@@ -179,16 +184,19 @@ class CsvReader(_LineReader):
 
     def _rows(self, file: BinaryIO, start: int, number: int) -> Iterator[tuple[list[str], int, int]]:
         """Yield rows, each with its end in the file and the number of the next line."""
-        position = start
+        position = row_start = start
 
         def texts() -> Iterator[str]:
             nonlocal position
-            for raw in file:
+            while raw := file.readline(LONGEST_LINE + 1):
                 start, position = position, position + len(raw)
+                if position - row_start > LONGEST_LINE:
+                    raise csv.Error
                 yield (raw if start else raw.removeprefix(BOM)).decode(self._encoding, "surrogateescape")
 
         rows = csv.reader(texts(), delimiter=self._delimiter)
         while True:
+            row_start = position
             try:
                 row = next(rows)
             except StopIteration:
@@ -197,7 +205,8 @@ class CsvReader(_LineReader):
                 raise InvalidInput(
                     f"the file is no CSV from line {number + rows.line_num} on",
                     code="not-csv",
-                    hint="look for a quotation mark that is never closed, and for line ends that are lone CRs",
+                    hint="look for a quotation mark that is never closed, for line ends that are lone CRs, and for a "
+                    "row of more than 4 MiB",
                 ) from None
             yield row, position, number + rows.line_num
 
@@ -230,7 +239,13 @@ class JsonlReader(_LineReader):
         return value
 
     def _lines(self, file: BinaryIO, start: int, number: int) -> Iterator[LocatedLine]:
-        for raw in file:
+        while raw := file.readline(LONGEST_LINE + 1):
+            if len(raw) > LONGEST_LINE:
+                raise InvalidInput(
+                    f"line {number} of the file has more than 4 MiB",
+                    code="line-too-long",
+                    hint="a JSONL file has one object in each line; look for line ends that are missing",
+                )
             end = start + len(raw)
             text = raw.removeprefix(BOM).strip()
             if text:
@@ -268,7 +283,12 @@ class ParquetReader:
     def __init__(self, path: Path, columns: set[str] | None = None) -> None:
         self._pa = load_pyarrow()
         try:
-            self._file = self._pa.parquet.ParquetFile(path, memory_map=True)
+            with self._pa.parquet.ParquetFile(path, memory_map=True) as file:
+                texts = {field.name for field in file.schema_arrow if self._is_text(field.type)}
+                self._texts = sorted(texts & _in_dictionaries(file.metadata))
+                self._decimals = {field.name for field in file.schema_arrow if self._pa.types.is_decimal(field.type)}
+            # Equal texts stay one text: a dictionary of a few KB can stand for many GB.
+            self._file = self._pa.parquet.ParquetFile(path, memory_map=True, read_dictionary=self._texts)
         except (self._pa.ArrowInvalid, self._pa.ArrowNotImplementedError):
             raise InvalidInput("the file is no Parquet file", code="not-parquet") from None
         present = self._file.schema_arrow.names
@@ -289,7 +309,7 @@ class ParquetReader:
         """Iterate over all rows; other columns than these are empty."""
         names = [name for name in self.columns if name in columns]
         number = 0
-        for batch in self._file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
+        for batch in self._decoded(0, names):
             for row in self._rows_of(batch, names):
                 number += 1
                 yield LocatedLine(Line(number, row), number - 1, number)
@@ -310,9 +330,55 @@ class ParquetReader:
 
     def _open_at(self, start: int) -> None:
         group = next(i for i, (low, high) in enumerate(pairwise(self._groups)) if low <= start < high)
-        groups = list(range(group, len(self._groups) - 1))
-        self._batches = self._file.iter_batches(batch_size=ROWS_AT_ONCE, row_groups=groups, columns=list(self.columns))
+        self._batches = self._decoded(group, self.columns)
         self._batch_start, self._batch = self._groups[group], next(self._batches)
+
+    def _decoded(self, first: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Decode row groups from the first on, as many rows at a time as their sizes allow."""
+        for group in range(first, len(self._groups) - 1):
+            rows = self._rows_at_once(group, columns)
+            yield from self._file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns))
+
+    def _rows_at_once(self, group: int, columns: Sequence[str]) -> int:
+        """Return how many rows of a row group to decode together.
+
+        Raises:
+            InvalidInput: the group is too large for any number of rows.
+        """
+        rows: int
+        size = shared = 0
+        metadata = self._file.metadata.row_group(group)
+        for index in range(metadata.num_columns):
+            column = metadata.column(index)
+            if column.path_in_schema in columns or column.path_in_schema.partition(".")[0] in columns:
+                repeated = 8 * column.num_values if column.num_values > metadata.num_rows else 0  # of lists
+                size += column.total_uncompressed_size + repeated
+                if repeated or not self._is_as_large_as_stored(column):
+                    shared += column.total_uncompressed_size + repeated
+        if size > LARGEST_GROUP:
+            raise InvalidInput(
+                f"row group {group + 1} of the file has more than 1 GiB in the columns that are read",
+                code="row-group-too-large",
+                hint="write the file again with smaller row groups",
+            )
+        rows = min(ROWS_AT_ONCE, metadata.num_rows) * DECODED_AT_ONCE // max(size, DECODED_AT_ONCE)
+        if shared:  # each row may decode to all that the column stores
+            rows = min(rows, DECODED_AT_ONCE // shared)
+        return max(rows, 1)
+
+    def _is_as_large_as_stored(self, column: pa.ColumnChunkMetaData) -> bool:
+        """Return whether the values that are read take no more bytes than their decompressed pages, with 8 a row."""
+        name = column.path_in_schema
+        if column.physical_type not in {"BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"} or name in self._decimals:
+            return True
+        if "DELTA_BYTE_ARRAY" in column.encodings:  # the start of a value is that of the one before
+            return False
+        return name in self._texts or not any("DICTIONARY" in encoding for encoding in column.encodings)
+
+    def _is_text(self, kind: pa.DataType) -> bool:
+        types = self._pa.types
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return any(test(kind) for test in (types.is_string, types.is_large_string, types.is_binary))
 
     def _rows_of(self, batch: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tuple[object, ...]]:
         empty = [None] * batch.num_rows
@@ -324,9 +390,22 @@ class ParquetReader:
         if self._pa.types.is_timestamp(column.type) and column.type.unit == "ns":
             column = column.cast(self._pa.timestamp("us", tz=column.type.tz), safe=False)
         if self._pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
+            used = column.indices.dictionary_encode()
+            texts = column.dictionary.take(used.dictionary).to_pylist()
+            return [None if index is None else texts[index] for index in used.indices.to_pylist()]
         values: list[object] = column.to_pylist()
         return values
+
+
+def _in_dictionaries(metadata: pa.FileMetaData) -> set[str]:
+    """Return the columns that are read as dictionaries. The library does so for no column with delta encodings."""
+    encodings: dict[str, set[str]] = {}
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            encodings.setdefault(column.path_in_schema, set()).update(column.encodings)
+    words = {name: " ".join(found) for name, found in encodings.items()}
+    return {name for name, found in words.items() if "DICTIONARY" in found and "DELTA" not in found}
 
 
 def _delimiter(head: str) -> str:
