@@ -125,6 +125,9 @@ async def test_a_manifest_that_was_changed_is_told(sqlite_node, to, temp):
     honest = path.read_bytes()
     path.write_bytes(honest.replace(b'"subject":0', b'"subject":1', 1))
     await refused(sqlite_node, backup, BackupDamaged, "the manifest was changed", temp)
+    for other in (honest[:-1], honest + b"\n", honest + b" ", b" " + honest, honest.replace(b":", b": ", 1)):
+        path.write_bytes(other)
+        await refused(sqlite_node, backup, BackupDamaged, "the manifest was changed", temp)
     for nonsense in (b"", b"{}", b"[]", b"\xff", honest[:-20], b'{"mac":"","manifest":{}}'):
         path.write_bytes(nonsense)
         await refused(sqlite_node, backup, NotABackup, "no backup in this folder", temp)

@@ -51,7 +51,7 @@ READING: Final = frozenset(
 )
 """The operations with a body that change nothing; they spend the budget of reads or searches."""
 NO_REVISION: Final = 0
-_REVISION: Final = re.compile(r'"(\d{1,9})"')
+_REVISION: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 _described = HTTPBearer(
     auto_error=False,
     scheme_name="bearer",

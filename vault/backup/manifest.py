@@ -146,7 +146,9 @@ def read_manifest(folder: Path, provider: KeyProvider) -> Manifest:
     if manifest.root_reference != provider.reference:
         raise other_root(manifest.root_reference, provider)
     mac = manifest_mac(provider, str(manifest.id), manifest.key, bytes(signed.manifest))
-    if not hmac.compare_digest(mac.encode(), signed.mac.encode()) or set(manifest.files) != set(KINDS):
+    # The MAC is over the content alone, so the file around it has to be as it is written, to the last byte.
+    written = _encoder.encode(signed) + b"\n" == content
+    if not hmac.compare_digest(mac.encode(), signed.mac.encode()) or not written or set(manifest.files) != set(KINDS):
         raise BackupDamaged("the manifest was changed after it was made", hint="take another backup")
     return manifest
 
