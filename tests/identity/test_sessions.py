@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from uuid import UUID, uuid4
 
+import pytest
+
 from tests.vaults import ADA, OTHER, problem
+from vault.audit.log import AuditLog
+from vault.crypto.seal import SubjectKeys
 from vault.identity import sessions as sign_in
 from vault.identity.codes import forget_codes
 from vault.identity.sessions import forget_identity
+from vault.letters import send as letters
+from vault.storage.database import Database
 
 SESSIONS, OPEN, END, MINE = "/v1/me/sessions", "/v1/me/sessions:verify", "/v1/me/session", "/v1/me/requests"
 BY_MAIL = {"identity": {"email": "ada@example.org"}}
@@ -123,6 +130,68 @@ async def test_the_work_before_the_answer_is_the_same_for_known_and_unknown_peop
         asked.clear()
         assert (await node.post(None, SESSIONS, {"identity": identity})).status_code == 202
     assert seen == [0, 0]
+
+
+class _Work:
+    """Counts what requests for codes do: values unsealed, transactions of codes and entries, letters written."""
+
+    def __init__(self, monkeypatch):
+        self.counts = Counter()
+        for owner, name in (
+            (SubjectKeys, "open_all"),
+            (Database, "transaction"),
+            (AuditLog, "append"),
+            (letters, "write"),
+        ):
+            monkeypatch.setattr(owner, name, self._counted(name, getattr(owner, name)))
+
+    def _counted(self, name, real):
+        # An entry that is appended by itself is a transaction of its own.
+        kind = "transaction" if name == "append" else name
+
+        def counted(*args, **how):
+            self.counts[kind] += 1
+            return real(*args, **how)
+
+        return counted
+
+
+@pytest.mark.parametrize("tenant", ["default", OTHER])
+async def test_the_whole_work_is_the_same_for_known_and_unknown_people(mailing, inbox, monkeypatch, tenant):
+    node = mailing
+    for name in ("ada", "eve"):
+        await node.create({**ADA, "email": f"{name}@example.org"}, external_ids={"shop": name}, tenant=tenant)
+    await node.create({"name": "No Address"}, external_ids={"shop": "no-address"}, tenant=tenant)
+    work = _Work(monkeypatch)
+
+    async def measured(identity, at=tenant):
+        work.counts.clear()
+        await ask(node, {"identity": identity, "tenant": at})
+        return dict(work.counts)
+
+    known = await measured({"email": "ada@example.org"})
+    assert known.keys() == {"open_all", "transaction", "write"}
+    assert len(inbox.letters) == 1
+    assert await measured({"email": "stranger@example.org"}) == known
+    assert await measured({"email": "stranger@example.org"}, "brand-three") == known
+    by_id = await measured({"external_id": {"shop": "eve"}})
+    assert len(inbox.letters) == 2
+    for shop in ("0", "no-address"):
+        assert await measured({"external_id": {"shop": shop}}) == by_id
+    assert len(inbox.letters) == 2
+
+
+async def test_the_work_is_the_same_beyond_the_limit_of_a_person(sqlite_mailing, inbox, monkeypatch):
+    systems = ("shop", "erp", "crm", "till")
+    await sqlite_mailing.create(external_ids=dict.fromkeys(systems, "1"))
+    work = _Work(monkeypatch)
+    counts = []
+    for system in systems:
+        work.counts.clear()
+        await ask(sqlite_mailing, {"identity": {"external_id": {system: "1"}}})
+        counts.append(dict(work.counts))
+    assert len(inbox.letters) == 3
+    assert all(each == counts[0] for each in counts)
 
 
 async def test_a_code_for_an_unknown_person_opens_no_session(sqlite_mailing):

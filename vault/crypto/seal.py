@@ -111,6 +111,13 @@ class SubjectKeys(Secret):
         return next(decrypt_rows(fields, (row,)))[1]
 
 
+def throwaway_keys() -> SubjectKeys:
+    """Return keys that are stored nowhere, for values that belong to no person and are forgotten at once."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return SubjectKeys({1: AESGCM(AESGCM.generate_key(256))})
+
+
 def open_profiles(
     fields: Collection[str],
     tenant: TenantId | str,

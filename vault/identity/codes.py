@@ -29,7 +29,7 @@ from vault.catalogue.types import TYPES, ValueProblem, index_text
 from vault.errors import Fault, InvalidInput, NotFound, TooMany, VaultError
 from vault.identity.tables import IDENTITY_CODE
 from vault.ids import SubjectId, TenantId, new_id
-from vault.letters.send import EMAIL, THERE, LetterContent, find_contact, send_letter
+from vault.letters.send import EMAIL, THERE, LetterContent, find_contact, render_letter, stand_in_contact
 from vault.sensitive import Sensitive
 from vault.subjects.rows import checked_external_ids
 from vault.subjects.store import locked_subject
@@ -248,20 +248,27 @@ class CodeRequest(NamedTuple):
 
 
 async def send_code_to(services: Services, request: CodeRequest, subject: SubjectId | None) -> None:
-    """Make a code for a person and send it; without a person, do nothing.
+    """Make a code for a person and send it.
 
-    The result is in the audit log with the person's pseudonym, so that attempts to impersonate a person are visible.
+    Without a person, or an address, it does the same work up to the letter, which is not sent: otherwise the load of
+    the process would show who is a customer. The result for a person is in the audit log with the pseudonym, so that
+    attempts to impersonate a person are visible.
     """
-    contact = None if subject is None else await find_contact(services, request.tenant, subject)
-    if subject is None or contact is None:
+    found = None if subject is None else await find_contact(services, request.tenant, subject)
+    contact = found or await stand_in_contact(services, request.tenant)
+    if contact is None:
         return
-    code = await _make_code(services, request, subject, contact)
+    code = await _make_code(services, request, None if found is None else subject, contact)
+    digits = "0" * DIGITS if code is None else code.reveal()
+    values = {"code": f"{digits[:4]} {digits[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
+    letter = render_letter(services, request.tenant, contact, LetterContent(CODE, values, request.language))
+    if found is None:
+        await _overwrite(services, request)  # in place of the audit entry
+        return
     failure: str | None = NOT_SENT
     if code is not None:
-        digits = code.reveal()
-        values = {"code": f"{digits[:4]} {digits[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
         try:
-            await send_letter(services, request.tenant, contact, LetterContent(CODE, values, request.language))
+            await services.mail.send(letter)
             failure = None
         except VaultError as error:
             failure = error.code
@@ -271,40 +278,49 @@ async def send_code_to(services: Services, request: CodeRequest, subject: Subjec
         action="send-code",
         decision="allowed" if failure is None else "failed",
         code=failure,
-        subjects=(contact.pseudonym,),
+        subjects=(found.pseudonym,),
         target=request.code,
     )
     await services.audit_log.append(entry)
 
 
 async def _make_code(
-    services: Services, request: CodeRequest, subject: SubjectId, contact: Contact
+    services: Services, request: CodeRequest, subject: SubjectId | None, contact: Contact
 ) -> Sensitive[str] | None:
     """Give the requested code its digits.
 
     Returns:
-        the digits; None if the person's limit is reached. No letter is sent then, so the requester learns nothing.
+        the digits; None if the person's limit is reached, or there is no person. No letter is sent then, so the
+        requester learns nothing. The statements are the same.
     """
     tokens = await services.keyring.token_key(request.tenant)
+    asked = subject or SubjectId(new_id())
     async with services.data.transaction() as connection:
-        row = await locked_subject(connection, request.tenant, subject)
-        if row is None or row.state not in THERE:
-            return None
+        row = await locked_subject(connection, request.tenant, asked)
         now = services.clock.now()
-        empty = (
-            _CODE.tenant_id == request.tenant,
-            _CODE.id == request.code,
-            _CODE.subject_id.is_(None),
-            _CODE.expires_at > now,
-        )
+        empty = (*_empty(request), _CODE.expires_at > now)
         code: Any = (await connection.execute(select(IDENTITY_CODE).where(*empty).with_for_update())).one_or_none()
-        if code is None or await _wait(connection, request.tenant, _CODE.subject_id == subject, now) is not None:
-            return None
+        wait = await _wait(connection, request.tenant, _CODE.subject_id == asked, now)
         digits = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
-        digest = _digest(tokens, code.id, subject, code.request_id, digits)
-        values = {"subject_id": subject, "contact": contact.field, "digest": digest}
+        request_id = None if code is None else code.request_id
+        values: dict[str, Any] = {"digest": _digest(tokens, request.code, asked, request_id, digits)}
+        made = code is not None and row is not None and row.state in THERE and wait is None
+        if made:
+            values |= {"subject_id": subject, "contact": contact.field}
+        # A row without a subject matches no code, whatever its digest is.
         await connection.execute(update(IDENTITY_CODE).where(*empty).values(values))
-    return Sensitive(digits)
+    return Sensitive(digits) if made else None
+
+
+async def _overwrite(services: Services, request: CodeRequest) -> None:
+    """Overwrite the digest of a code without digits by random bytes: a transaction that changes nothing else."""
+    async with services.data.transaction() as connection:
+        random = {"digest": secrets.token_bytes(32)}
+        await connection.execute(update(IDENTITY_CODE).where(*_empty(request)).values(random))
+
+
+def _empty(request: CodeRequest) -> tuple[Any, ...]:
+    return _CODE.tenant_id == request.tenant, _CODE.id == request.code, _CODE.subject_id.is_(None)
 
 
 EXTERNAL_ID = "external_id"

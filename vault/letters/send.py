@@ -26,6 +26,7 @@ from vault.messaging.mail import Letter, MailFailed, MailNotConfigured
 from vault.retention.filter import over_values
 from vault.sensitive import Sensitive
 from vault.subjects.rows import unpack
+from vault.subjects.stand_in import stand_in
 from vault.subjects.store import PROFILE, SubjectQuery
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, TenantId
+    from vault.subjects.store import StoredSubject
 
 
 LANGUAGES: Final = ("en", "de", "fr")
@@ -144,13 +146,39 @@ async def find_contact(services: Services, tenant: TenantId, subject: SubjectId)
     """
     (row,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=True))
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
-    if row is None or row.state not in THERE or row.profile is None or keys is None:
+    if row is None or row.state not in THERE or keys is None:
         return None
+    return await _contact_of(services, tenant, row, keys)
+
+
+async def stand_in_contact(services: Services, tenant: TenantId) -> Contact | None:
+    """Return a made-up contact by the same work as :func:`find_contact`. No letter may be sent to it.
+
+    Returns:
+        None if the catalogue has no field for an address, and so no person can be reached.
+    """
+    addresses = _address_fields(services, tenant)
+    if not addresses:
+        return None
+    no_one = stand_in(tenant, addresses[0], LANGUAGE)
+    await services.subjects.find(SubjectQuery(tenant, (no_one.subject.id,), profile=True))
+    await services.keyring.subject_keys(tenant, [no_one.subject.id])
+    return await _contact_of(services, tenant, no_one.subject, no_one.keys)
+
+
+def _address_fields(services: Services, tenant: TenantId) -> list[str]:
+    profile = services.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
+    return [] if profile is None else [field.name for field in profile.fields.values() if field.type == EMAIL]
+
+
+async def _contact_of(services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys) -> Contact | None:
+    if row.profile is None:
+        return None
+    subject = row.id
     expired = (await over_values(services, tenant, [row])).get(subject, frozenset())
     values, pseudonym = unpack(row.profile), row.pseudonym
     now, aad = to_microseconds(services.clock.now()), record_aad(tenant, row.id, PROFILE, row.id)
-    profile = services.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
-    addresses = [] if profile is None else [field.name for field in profile.fields.values() if field.type == EMAIL]
+    addresses = _address_fields(services, tenant)
 
     def value(current: SubjectKeys, name: str) -> str | None:
         stored = values.get(name)
@@ -253,7 +281,11 @@ async def send_letter(services: Services, tenant: TenantId, contact: Contact, co
         MailNotConfigured: there is no relay, or no sender address.
         MailFailed: the relay did not accept it.
     """
+    await services.mail.send(render_letter(services, tenant, contact, content))
+
+
+def render_letter(services: Services, tenant: TenantId, contact: Contact, content: LetterContent) -> Letter:
+    """Write one letter, without sending it."""
     controller = services.policies.active(tenant).policy_set.controller
     text = write(content.name, language_of(content.language, contact.language), controller, content.codes)
-    to = contact.address.reveal()
-    await services.mail.send(Letter(to, text.subject, text.body, sender_of(controller), text.language))
+    return Letter(contact.address.reveal(), text.subject, text.body, sender_of(controller), text.language)

@@ -24,6 +24,7 @@ from vault.requests.kind import kind_of
 from vault.requests.model import Approval
 from vault.retention.filter import over_values
 from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest, search_digest, unpack
+from vault.subjects.stand_in import stand_in
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.validation import normalise
 
@@ -149,10 +150,13 @@ async def _holders(services: Services, tenant: TenantId, field: Field, index: In
     """Find the subjects that have this address: the digest gives candidates, which are compared after unsealing."""
     digest = search_digest(await services.keyring.index_keys(tenant), field, index, text)
     at: list[tuple[SubjectId, RecordId]] = await services.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES)
-    if not at:
-        return set()
+    no_one = None if at else stand_in(tenant, field.name)
+    if no_one is not None:  # the same work as for a person, so that it does not show whether there is one
+        at = [(no_one.subject.id, no_one.record.id)]
     keys = await services.keyring.subject_keys(tenant, [subject for subject, _record in at])
     rows = await services.subjects.rows(tenant, at)
+    if no_one is not None:
+        keys, rows = {no_one.subject.id: no_one.keys}, {at[0]: no_one.record}
     now = to_microseconds(services.clock.now())
     holders = set()
     for subject, record in at:
