@@ -89,7 +89,7 @@ def _functions(module):
         if inspect.isfunction(thing):
             yield f"{module.__name__}.{name}", thing
         elif inspect.isclass(thing):
-            for inner, member in vars(thing).items():
+            for inner, member in list(vars(thing).items()):  # a table's class is completed when it is looked at
                 function = getattr(member, "__func__", member)
                 if inspect.isfunction(function):
                     yield f"{module.__name__}.{name}.{inner}", function
