@@ -216,7 +216,9 @@ async def test_a_commit_of_unknown_outcome_keeps_the_keys(node):
 
     headers = {"Idempotency-Key": "k"}
     body = {"profile": {"name": "Ada Lovelace"}, "purpose": "order-fulfilment"}
-    await node.read("sales", UUID(int=1), ["name"], "customer-support")  # who calls is known from here on
+    # From here on it is known who calls, and some of its writes are leased.
+    await node.read("sales", UUID(int=1), ["name"], "customer-support")
+    await node.post("sales", "/v1/subjects", {})
     begun = 0
 
     def transactions():
