@@ -148,8 +148,10 @@ class Mail:
                 )
             except (aiosmtplib.SMTPException, OSError, ValueError) as error:  # TimeoutError is an OSError
                 code = getattr(error, "code", None)
-                status = {"status": code} if isinstance(code, int) else {}
-                log.warning("a letter was not sent", exc_info=error, **status)
+                if isinstance(code, int):  # the status of the relay's answer
+                    log.warning("a letter was not sent", exc_info=error, status=code)
+                else:
+                    log.warning("a letter was not sent", exc_info=error)
                 failed = MailFailed(final=_is_final(error))
         if failed is not None:  # outside the handler, so that the relay's answer is not in its context
             raise failed
