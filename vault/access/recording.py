@@ -56,13 +56,11 @@ async def record_failure(services: Services, caller: Caller, action: Action, err
 
 
 async def take_write(services: Services, caller: Caller) -> None:
-    """Count a call that may change something, whatever becomes of it, against the caller's rate of writes.
+    """Count a call that may change something against the caller's rate of writes; a refused call counts too.
 
     Raises:
         TooMany: the rate is used up; the first refusal of a minute is recorded.
     """
-    if services.limits.try_take(caller.principal, "write", 1):
-        return
     try:
         await services.limits.take(caller.principal, "write", 1)
     except TooMany as error:
