@@ -63,7 +63,7 @@ class PeriodicTasks:
         Args:
             name: of the work, for logs and metrics.
             seconds: between the end of a call and the beginning of the next one.
-            do: the function; whatever it raises, it is called again.
+            do: the function; it is called again after any exception.
             required: without it the process decides on old data: :meth:`behind` names it if it does not succeed.
             delay: seconds before the first call.
         """

@@ -208,7 +208,7 @@ async def _open(services: Services, restore: Restore, replayed: Replayed) -> Non
 async def bar_again(services: Services, tenant: TenantId, line: AccessLine) -> bool:
     """Carry out a line about access. An app that is newer than the backup is skipped.
 
-    If the backup has the audit entry of the line, it also has whatever was granted again later. Roles are only ever
+    If the backup has the audit entry of the line, it also has what was granted again later. Roles are only ever
     removed: a role that was granted after the backup has to be granted again.
 
     Returns:

@@ -63,7 +63,7 @@ class VaultSession:
         empty: str,
         then: str | None = None,
     ) -> None:
-        """Print an answer as JSON, or else as a table and a sentence after it; ``empty`` stands for no rows."""
+        """Print an answer as JSON, or else as a table and a sentence after it; without rows it is ``empty``."""
         if self.as_json:
             emit(answer)
             return

@@ -204,7 +204,7 @@ def data_key_context(tenant: str, subject: UUID, tenant_key_version: int, versio
 
 
 class WrappingKey(Secret):
-    """A key whose only work is to seal other keys: a tenant key, or a root key that lies at hand.
+    """A key whose only work is to seal other keys: a tenant key, or a root key that this process has.
 
     Args:
         material: 32 bytes.
@@ -225,7 +225,7 @@ class WrappingKey(Secret):
         """Open what :meth:`wrap` sealed.
 
         Raises:
-            CannotOpen: for whatever reason.
+            CannotOpen: the ciphertext is not authentic for this key and context.
         """
         if wrapped[:3] != self._head:
             raise CannotOpen

@@ -307,7 +307,7 @@ async def _make_code(
         made = code is not None and row is not None and row.state in THERE and wait is None
         if made:
             values |= {"subject_id": subject, "contact": contact.field}
-        # A row without a subject matches no code, whatever its digest is.
+        # A row without a subject matches no code, even if its digest does.
         await connection.execute(update(IDENTITY_CODE).where(*empty).values(values))
     return Sensitive(digits) if made else None
 

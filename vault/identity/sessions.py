@@ -248,7 +248,7 @@ class People:
         return Session(caller, row.id, SubjectId(row.subject_id), Pseudonym(row.pseudonym), row.authenticated_at)
 
     def _home(self, tenant: TenantId) -> TenantId:
-        """Return the tenant, or another that stands in for an unknown one, so that the work reveals no tenant.
+        """Return the tenant, or an existing one for an unknown name, so that the work reveals no tenant.
 
         Raises:
             NotFound: no tenant has policies in force.

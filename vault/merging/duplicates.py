@@ -109,7 +109,7 @@ def compare(traits: Iterable[Trait], others: Iterable[Trait]) -> tuple[int, list
 
 
 def score(shared: Iterable[Trait]) -> int:
-    """Combine shared values as independent hints. A value counts once, and so does the name in whatever fields."""
+    """Combine shared values as independent hints. A value counts once, and so does the name, in all fields together."""
     weights = {
         (match.kind or group, "" if match.kind else text): match.weight
         for (_field, match, _exact, group), text in shared

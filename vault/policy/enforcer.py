@@ -88,7 +88,7 @@ def _index(rules: list[Rule]) -> dict[tuple[str, ...], list[Rule]]:
 
 
 def check_model(text: str, findings: Findings) -> None:
-    """Check that model.conf says what :data:`MODEL` says, whatever its white space and comments.
+    """Check that model.conf says what :data:`MODEL` says, apart from white space and comments.
 
     A matcher is a program that every node runs at each question, with regular expressions among its functions. The
     text of the file is therefore compared and never run.

@@ -35,7 +35,7 @@ _table = table_of(RateWindowRow)
 class Limits:
     """How many subjects a principal may read, how often it may search and write, in each minute of the clock.
 
-    Beside them it counts the letters to one person within a day.
+    It also counts the letters to one person within a day.
 
     The budget is counted in the database and spent from leases in memory: :meth:`try_take` is a dictionary look-up, and
     :meth:`take` queries the database only if a lease is used up. A node that stops loses its leases.

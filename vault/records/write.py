@@ -416,7 +416,7 @@ class RecordInput:
         fields: values by field.
         external_id: the record's id in another system, such as an order number.
         occurred_at: when it happened; retention counts from then.
-        expires_at: when its values expire, whatever the retention schedule says.
+        expires_at: when its values expire, independently of the retention schedule.
         source: where the values come from; the caller's name by default.
     """
 

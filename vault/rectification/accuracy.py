@@ -85,7 +85,7 @@ async def list_rectifications(
 ) -> RectificationPage:
     """List a person's corrections, statements and disputes.
 
-    Statements are opened for callers of the API, whom a rule has granted to read requests. At the command line they
+    Statements are opened for callers of the API that a rule permits to read requests. At the command line they
     stay sealed.
 
     Raises:

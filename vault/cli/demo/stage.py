@@ -34,7 +34,7 @@ POLL_INTERVAL = 0.05
 PLAIN_WIDTH = 120
 """Columns if standard output is no terminal."""
 MORE = {"…": "…"}
-"""Stands for the omitted part of a response."""
+"""Replaces the omitted part of a response."""
 _PLAIN_LIST = re.compile(r'\[\s+(?:"[^"\\]*",?\s+)+\]')
 
 Answer = dict[str, Any]
@@ -255,7 +255,7 @@ def _on_one_line(match: re.Match[str]) -> str:
 
 
 def _in_brief(value: object, keys: tuple[str, ...]) -> object:
-    """Keep some keys and the path to them; :data:`MORE` stands for the omitted ones."""
+    """Keep some keys and the path to them; :data:`MORE` replaces the omitted ones."""
     if isinstance(value, list):
         items = [_in_brief(item, keys) for item in value]
         return [item for item in items if item not in ({}, [], MORE)]
