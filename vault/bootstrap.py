@@ -239,6 +239,7 @@ def _lay_out(folder: Path) -> None:
         raise Misconfigured("the folder is not empty", hint="name a folder that does not exist yet")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
+    providers.hide_from_git(folder)
     shutil.copytree(shipped_policies(), folder / "policies")
     file = folder / settings_module.FILE
     file.touch(mode=0o600)  # it may contain a database's password later

@@ -58,6 +58,7 @@ async def test_vault_is_restored_from_backup_ledger_and_root_key(place, clock, s
             await node.post("sales", "/v1/subjects", {"profile": ADA, "purpose": "order-fulfilment"})
         ).status_code == 201
     assert (new.folder / "policies" / "own.txt").read_text() == "a file of our own"
+    assert (new.folder / ".gitignore").read_text() == "*\n"
     assert {"data", "keys", "folder", "restored keys", "restored data", "replayed", "proven"} <= {
         what for what, _ in told
     }

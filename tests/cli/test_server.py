@@ -23,6 +23,14 @@ def test_init_creates_keys_databases_settings_and_policies(cdv, tmp_path):
     assert (folder / "policies" / "policy.csv").is_file()
 
 
+def test_git_adds_nothing_of_a_vault(cdv, tmp_path):
+    cdv.ok("init", "mine")
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=tmp_path, check=True)
+    added = subprocess.run(["git", "ls-files"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert added == ""
+
+
 def test_init_prints_the_folders_as_json(cdv, tmp_path):
     created = cdv.json("init", "mine")
     assert created == {"vault": str(tmp_path / "mine"), "policies": str(tmp_path / "mine" / "policies")}

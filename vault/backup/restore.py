@@ -33,6 +33,7 @@ from vault.backup.make import FOLDER
 from vault.backup.manifest import DATABASES, find_backup
 from vault.backup.sealed_file import check_files, open_part, publish, sync_folder, write_file
 from vault.backup.snapshot import sqlite_path
+from vault.crypto.providers import hide_from_git
 from vault.errors import InvalidInput, Misconfigured, Unavailable
 from vault.ids import new_id
 from vault.lifecycle.restore_ledger import TOMBSTONE_LEDGER
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 
 SETTINGS: Final = FOLDER[0]
-THERE_BEFORE: Final = frozenset({"root.key", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"})
+THERE_BEFORE: Final = frozenset({".gitignore", "root.key", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"})
 """Files that the new folder may contain: the root key, which no backup contains, and the current ledger."""
 LONGEST_REASON: Final = 500
 _TIMEOUT: Final = 10.0
@@ -112,7 +113,7 @@ def require_new_folder(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - THERE_BEFORE):
         raise Misconfigured(
             "the folder to restore into is not empty; nothing was touched",
-            hint="name a new folder; only root.key and ledger.sqlite may lie in it",
+            hint="name a new folder; only root.key, ledger.sqlite and .gitignore may lie in it",
         )
 
 
@@ -245,6 +246,7 @@ def _require_known(backup: BackupFolder) -> None:
 def _bring_folder(backup: BackupFolder, target: VaultParts, order: Order) -> None:
     """Restore settings and policies. They are small, so a continued restore writes them again."""
     folder = target.folder
+    hide_from_git(folder)
     for name in FOLDER[1:]:
         if (folder / name).exists():
             shutil.rmtree(folder / name)

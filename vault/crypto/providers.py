@@ -107,6 +107,13 @@ def create_root_key(url: str, folder: Path) -> None:
         scheme.create(rest, folder)
 
 
+def hide_from_git(folder: Path) -> None:
+    """Keep a vault's folder out of every repository that it is in: one ``git add -A`` would commit the root key."""
+    file = folder / ".gitignore"
+    if not file.exists():
+        file.write_text("*\n", encoding="utf-8")
+
+
 def _scheme_of(url: str) -> tuple[Scheme, str]:
     name, _, rest = url.partition(":")
     scheme = _schemes.get(name)
