@@ -332,7 +332,7 @@ def _follow(page, folder):
     blocks = _fences(page.read_text(encoding="utf-8"), "bash")
     start = next(number for number, block in enumerate(blocks) if "cdv init" in block)
     port = _free_port()
-    script = "set -e\n" + "\n".join(blocks[start:]).replace("8300", str(port))
+    script = "set -e\ntrap 'cdv stop 2>/dev/null || true' EXIT\n" + "\n".join(blocks[start:]).replace("8300", str(port))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CDV_")}
     here = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
     return subprocess.run(

@@ -22,6 +22,7 @@ from vault.errors import Misconfigured
 from vault.http.connection import Connection, Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,7 +43,15 @@ GARBAGE_THRESHOLD = 50_000
 """New objects before a garbage collection; with the default of 700 there would be several in each request."""
 
 
-def serve(folder: Path, *, host: str | None = None, port: int | None = None, workers: int = 1, app: str = APP) -> None:
+def serve(
+    folder: Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int = 1,
+    app: str = APP,
+    listening: Callable[[str, int], None] | None = None,
+) -> None:
     """Run the vault of a folder until a signal to stop; requests under way are finished first.
 
     Args:
@@ -51,6 +60,7 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
         port: the setting's by default; 0 takes a free one, which the log names.
         workers: processes that share the port.
         app: the factory of the application, as ``module:function``.
+        listening: called with the address when the port is bound.
 
     Raises:
         Misconfigured, Unavailable, PolicyInvalid: the vault cannot run; raised before the port is opened.
@@ -79,6 +89,8 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
     with bound(host or settings.host, settings.port if port is None else port) as listener:
         address = listener.getsockname()
         log.info("listening", host=address[0], port=address[1], workers=workers)
+        if listening is not None:
+            listening(address[0], address[1])
         if workers == 1:
             uvicorn.Server(config).run([listener])
             return

@@ -17,7 +17,11 @@ COMMANDS = {
         "server",
         "Create a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit.",
     ),
-    "serve": ("server", "Serve the HTTP API of a vault until Ctrl-C."),
+    "serve": ("server", "Serve the HTTP API of a vault until Ctrl-C, or in the background."),
+    "stop": (
+        "background",
+        "Stop the server that `cdv serve --background` started; requests in progress are finished first.",
+    ),
     "demo": (
         "demo",
         "Show in 15 seconds what the vault does, with real HTTP requests and generated customers.",

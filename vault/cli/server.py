@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from vault.backup.gate import waiting
 from vault.bootstrap import databases_of, init_vault, read_settings, upgrade_databases
+from vault.cli.background import announce as announce_server
+from vault.cli.background import start
 from vault.cli.command import HERE, TOP_LEVEL, Json, VaultFolder, command, make_group, run, without_collection
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.storage.database import Database
@@ -43,7 +46,8 @@ def init(
 @command(
     TOP_LEVEL,
     "cdv serve --vault my-vault",
-    "cdv serve --host 0.0.0.0 --port 8300 --workers 4",
+    "cdv serve --background",
+    "cdv serve --port 8300 --workers 4",
     name="serve",
 )
 def serve(
@@ -53,12 +57,21 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Port to listen on.", show_default="as in cdv.toml")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Number of processes.")] = 1,
+    background: Annotated[
+        bool, typer.Option("--background", help="Start it, wait until it is ready, and return. `cdv stop` ends it.")
+    ] = False,
+    announce: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve the HTTP API of a vault until Ctrl-C."""
+    """Serve the HTTP API of a vault until Ctrl-C, or in the background."""
+    if background:
+        given = {"--host": host, "--port": port, "--workers": workers}
+        start(vault, [text for name, value in given.items() if value is not None for text in (name, str(value))])
+        return
     with without_collection():  # the web framework: half a second that no other command needs
         from vault.server import serve as serve_http
 
-    serve_http(vault, host=host, port=port, workers=workers)
+    listening = None if announce is None else partial(announce_server, announce)
+    serve_http(vault, host=host, port=port, workers=workers, listening=listening)
 
 
 db_group = make_group("cdv db status", "cdv db upgrade")
