@@ -23,7 +23,8 @@ SEALING = {
     "vault.lifecycle.personal_data",
     "vault.consent.personal_data",  # to tell by which version of a key something was sealed
     "vault.requests.personal_data",  # as above
-    "vault.records.search",
+    "vault.records.search",  # for types only
+    "vault.records.matching",
     "vault.imports.profiles",
     "vault.imports.records",
     "vault.letters.send",
@@ -56,7 +57,8 @@ UNSEALING = {
     # ids and addresses, for their tombstones; and seals again what stays under the one key that stays
     "vault.erasure.execute",
     "vault.lifecycle.personal_data",  # and seals it again, after an erasure or for the one who stays after a merge
-    "vault.records.search",  # what a digest led to is checked
+    "vault.records.matching",  # what a digest led to is checked
+    "vault.access.cursor",  # a position in a list, which has no value
     "vault.imports.profiles",
     "vault.imports.records",
     "vault.letters.send",  # where a letter goes, and its language; nobody sees either

@@ -21,7 +21,8 @@ MODULES = [
 HOT = [
     pytest.param(each, id=f"{module.__name__}.{name}")
     for module in MODULES
-    for name, each in vars(module).items()
+    for name, thing in vars(module).items()
+    for each in (thing if isinstance(thing, tuple) else (thing,))
     if isinstance(each, Query) and name != "_ANY"  # which asks whether there is anybody, and stops at the first
 ]
 PEOPLE = ("subject", "record", "external_ref", "blind_index", "data_key")

@@ -16,7 +16,7 @@ from typing import Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from vault.crypto.primitive import KEY, Secret, frame
+from vault.crypto.primitive import KEY, Secret, WrappingKey, frame
 
 FULL: Final = 256
 _LEAST_BITS: Final = 8
@@ -100,3 +100,18 @@ class TokenKey(Secret):
     def digest(self, label: str, data: bytes) -> bytes:
         """Return the 32-byte HMAC-SHA-256 of data under the label's own key. Compare by ``hmac.compare_digest``."""
         return self._keys.hmac(label, data)
+
+    def seal(self, label: str, plaintext: bytes, context: bytes) -> bytes:
+        """Seal a few bytes that a caller brings back, such as the cursor of a page, under the label's own key."""
+        return self._sealing(label).wrap(plaintext, context)
+
+    def open(self, label: str, sealed: bytes, context: bytes) -> bytes:
+        """Open what :meth:`seal` sealed.
+
+        Raises:
+            CannotOpen: it was not sealed under this label with this context.
+        """
+        return self._sealing(label).unwrap(sealed, context)
+
+    def _sealing(self, label: str) -> WrappingKey:
+        return WrappingKey(self._keys.hmac(f"seal:{label}", b""))

@@ -50,7 +50,8 @@ class SearchResult(View):
     """The subjects that match all criteria."""
 
     results: list[SubjectFields]
-    more: Annotated[bool, Field(description="Whether there may be others, beyond the limit.")]
+    more: Annotated[bool, Field(description="Whether there may be others, on a next page.")]
+    next: Annotated[str | None, Field(description="The cursor of the next page; null on the last one.")]
     audit: Audit
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
+from vault.access.cursor import LONGEST
 from vault.access.recording import WriteResult
 from vault.api.dependencies import REPLAYED, CallerDep, ServicesDep, WriteDep, cursor_of, json_response, revision_of
 from vault.api.schemas import Body, Purpose, error_responses
@@ -57,6 +58,7 @@ class SearchRequest(Body):
     fields: FieldNames = Field([])
     purpose: Purpose
     limit: Annotated[int, Field(ge=1, le=100)] = 20
+    cursor: Annotated[str | None, Field(max_length=LONGEST, description="`next` of the page before.")] = None
 
 
 class ProfileChange(BaseModel):
@@ -128,9 +130,7 @@ async def upsert(body: NewSubject, write: WriteDep) -> Response:
 @router.post("/subjects:search", operation_id="searchSubjects", response_model=SearchResult)
 async def search(body: SearchRequest, services: ServicesDep, caller: CallerDep) -> Response:
     """Find customers by encrypted fields: exact, `{"prefix": "Ad"}` or `{"last_4": "4711"}`, as the catalogue says."""
-    answer = await find_subjects(
-        services, caller, match=body.match, fields=body.fields, purpose=body.purpose, limit=body.limit
-    )
+    answer = await find_subjects(services, caller, **dict(body))
     count_shown(len(answer.results) * len(body.fields), [result.denied for result in answer.results])
     return json_response(answer)
 
