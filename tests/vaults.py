@@ -21,9 +21,10 @@ import msgspec
 import pytest
 from sqlalchemy import func, select, text
 
+from tests.contract import CheckedTransport
 from tests.recycling import Recycled
 from tests.support import FixedClock
-from vault.api.app import create_app
+from vault.api.app import bare_app, create_app
 from vault.audit.entry import decode
 from vault.audit.log import ENTRY
 from vault.bootstrap import init_vault, open_vault
@@ -62,9 +63,8 @@ class Place:
         settings = {**self.urls, "audit_deadline": 20, **overrides}
         async with open_vault(self.folder, clock=clock or FixedClock(), **settings) as vault:
             node = Node(vault, self)
-            async with httpx.AsyncClient(
-                transport=httpx.ASGITransport(create_app(vault), raise_app_exceptions=False), base_url="http://vault"
-            ) as node.http:
+            transport = CheckedTransport(create_app(vault), lambda: bare_app(vault).openapi())
+            async with httpx.AsyncClient(transport=transport, base_url="http://vault") as node.http:
                 yield node
 
 

@@ -196,14 +196,24 @@ async def ready(request: Request) -> Readiness:
     return Readiness()
 
 
-@operating_router.get("/metrics", operation_id="readMetrics", response_class=Response)
+@operating_router.get(
+    "/metrics",
+    operation_id="readMetrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": TEXT}}},
+)
 async def metrics(request: Request) -> Response:
     """Return metrics in Prometheus' text format."""
     body = exposition(request.app.state.sizes, shared=os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@operating_router.get("/problems", operation_id="listProblems", response_class=Response)
+@operating_router.get(
+    "/problems",
+    operation_id="listProblems",
+    response_class=Response,
+    responses={200: {"content": {"text/html": TEXT}}},
+)
 async def problems() -> Response:
     """Explain every problem code. The `type` of a problem is a link to this page."""
     page = (
