@@ -26,7 +26,7 @@ class Served:
     """``cdv serve`` on a vault, and the lines that it writes."""
 
     def __init__(self, place, workers, **settings):
-        self._command = [sys.executable, "-m", "vault.cli", "serve", "--vault", str(place.folder)]
+        self._command = [sys.executable, "-m", "vault", "serve", "--vault", str(place.folder)]
         self._command += ["--host", "127.0.0.1", "--port", "0", "--workers", str(workers)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDV_")}
         inherited.pop("PROMETHEUS_MULTIPROC_DIR", None)

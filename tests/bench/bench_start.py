@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 REFERENCE = ("-c", "import fastapi, sqlalchemy")
-CDV = ("-m", "vault.cli")
+CDV = ("-m", "vault")
 
 
 def cpu_of(*arguments):

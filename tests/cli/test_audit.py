@@ -87,7 +87,7 @@ def test_audit_tail_limits_the_number_of_lines(in_vault, lines):
 
 @pytest.mark.parametrize("args", [(), ("--action", "add-principal")], ids=["all", "filtered"])
 def test_audit_tail_follows_until_ctrl_c(in_vault, vault_folder, args):
-    command = [sys.executable, "-m", "vault.cli", "audit", "tail", "--follow", "--json", "-n", "1", *args]
+    command = [sys.executable, "-m", "vault", "audit", "tail", "--follow", "--json", "-n", "1", *args]
     env = {**os.environ, "CDV_VAULT": str(vault_folder)}
     in_vault.ok("apps", "add", "first", "--role", "sales")
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
@@ -151,7 +151,7 @@ def test_processing_record_draws_progress_on_a_terminal(in_vault, vault_folder):
     """The bar is drawn on standard error, and what is written on standard output stays clean."""
     make_and_read(vault_folder)
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "vault.cli", "processing-record", "--json"]
+    command = [sys.executable, "-m", "vault", "processing-record", "--json"]
     env = {**os.environ, "CDV_VAULT": str(vault_folder), "TERM": "xterm"}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=theirs) as making:
         os.close(theirs)

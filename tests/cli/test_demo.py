@@ -26,7 +26,7 @@ def begin(tmp_path):
     env = {**os.environ, "TMPDIR": str(tmp_path), "CDV_DATABASE_URL": "sqlite:////nowhere/at/all.sqlite"}
 
     def begin(*args):
-        command = [sys.executable, "-m", "vault.cli", "demo", *args]
+        command = [sys.executable, "-m", "vault", "demo", *args]
         return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return begin

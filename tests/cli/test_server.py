@@ -61,7 +61,7 @@ def test_vault_is_found_by_option_variable_and_current_folder(cdv, in_vault, vau
 
 def test_serve_runs_until_ctrl_c(in_vault, vault_folder):
     key = in_vault.json("apps", "add", "web-shop", "--role", "sales")["key"]
-    command = [sys.executable, "-m", "vault.cli", "serve", "--vault", str(vault_folder), "--port", "0"]
+    command = [sys.executable, "-m", "vault", "serve", "--vault", str(vault_folder), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as server:
         try:
             output = json.loads(server.stderr.readline())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vault.catalogue.model import CLEAR, HOME, Article9, Article18, LegalBasis, Purpose, UnknownName, covers, is_within
+from vault.catalogue.model import CLEAR, HOME, Article9, Article18, LegalBasis, Purpose, UnknownName, is_within
 from vault.catalogue.toml_document import Form, did_you_mean
 from vault.catalogue.types.places import countries
 from vault.ids import PurposeName, is_slug
@@ -217,11 +217,9 @@ def _check_decision(purpose: Purpose, table: Table) -> None:
 
 def _check_needs(purpose: Purpose, table: Table, catalogue: Catalogue, needs: Mapping[str, int]) -> None:
     for name, number in needs.items():
-        fields = [
-            field
-            for field in catalogue.fields()
-            if any(covers(f"{field.whole}.{view}", name) for view in (CLEAR, *field.views))
-        ]
+        covered = catalogue.covered((name,))
+        wholes = {view.rpartition(".")[0] for view in covered}
+        fields = [field for field in catalogue.fields() if field.whole in wholes]
         special = [field.whole for field in fields if field.special]
         if special and purpose.article9 is None:
             message = f"{table.where} needs {_list(special)}, of a special category, without a condition of Art. 9(2)"
@@ -230,7 +228,7 @@ def _check_needs(purpose: Purpose, table: Table, catalogue: Catalogue, needs: Ma
         clear = [
             field.whole
             for field in fields
-            if is_within(field.category, *DIRECT) and covers(f"{field.whole}.{CLEAR}", name)
+            if is_within(field.category, *DIRECT) and f"{field.whole}.{CLEAR}" in covered
         ]
         if purpose.minimised and clear:
             message = f"{table.where} is minimised and needs {_list(clear)} in clear, which singles people out"

@@ -409,8 +409,8 @@ def _check_least(document: Document, rule: Rule, needed: Iterable[FieldView], at
     """Report a period, of the purpose or of a field that it needs, that ends before the minimum of the law."""
     if rule.least is None:
         return
-    shorter = {period for view in needed for period in rule.periods(view) if ends_sooner(period, rule.least)}
-    for period in sorted(shorter, key=str):
+    periods = {period for view in needed for period in rule.periods(view)}
+    for period in sorted((period for period in periods if ends_sooner(period, rule.least)), key=str):
         message = f"`least` of [purpose.{rule.purpose}] is longer than {period}, for which the purpose keeps values"
         document.fault((*at, "least"), "contradiction", message, "keep them at least that long, or demand less")
 

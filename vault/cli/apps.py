@@ -15,9 +15,9 @@ from vault.cli.output import emit, note, warn
 from vault.clock import Clock
 from vault.errors import Conflict, InvalidInput
 from vault.governance.tenants import add_app, add_tenant, disable_app, issue_key, revoke_key, set_roles
-from vault.governance.views import ApiKey, NewApiKey
-from vault.governance.views import App as AppView
 from vault.ids import KeyId, TenantId, is_slug
+from vault.principals.views import ApiKey, NewApiKey
+from vault.principals.views import App as AppView
 
 if TYPE_CHECKING:
     from pathlib import Path

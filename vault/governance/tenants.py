@@ -7,12 +7,11 @@ line too many only repeats a removal.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
 from vault.ids import RoleName
-from vault.lifecycle.restore_ledger import AccessLine, add_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,7 +101,7 @@ async def revoke_key(services: Services, tenant: TenantId, key: KeyId) -> None:
     async with services.data.transaction() as connection:
         await services.principals.revoke_key(connection, tenant, key)
         entry = await _record(services, connection, tenant, "revoke-key", key)
-        await add_line(services, tenant, None, AccessLine(entry, "revoke-key", key))
+        await _add_line(services, tenant, entry, "revoke-key", key)
 
 
 async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
@@ -120,7 +119,7 @@ async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iter
         removed = tuple(role for role in principal.roles if role not in given)
         entry = await _record(services, connection, tenant, "set-roles", principal.id)
         if removed:
-            await add_line(services, tenant, None, AccessLine(entry, "set-roles", principal.id, removed))
+            await _add_line(services, tenant, entry, "set-roles", principal.id, removed)
 
 
 async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
@@ -134,7 +133,21 @@ async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
         principal = await services.principals.find(connection, tenant, name)
         await services.principals.disable(connection, tenant, principal.id)
         entry = await _record(services, connection, tenant, "disable-principal", principal.id)
-        await add_line(services, tenant, None, AccessLine(entry, "disable-principal", principal.id))
+        await _add_line(services, tenant, entry, "disable-principal", principal.id)
+
+
+async def _add_line(
+    services: Services,
+    tenant: TenantId,
+    entry: UUID,
+    action: Literal["revoke-key", "disable-principal", "set-roles"],
+    target: UUID,
+    roles: tuple[RoleName, ...] = (),
+) -> None:
+    """Write a removed access to the restore ledger."""
+    from vault.lifecycle.restore_ledger import AccessLine, add_line  # loads the catalogue's model: not for a list
+
+    await add_line(services, tenant, None, AccessLine(entry, action, target, roles))
 
 
 async def _record(

@@ -14,12 +14,9 @@ from vault.catalogue.model import CLEAR
 from vault.views import Moment, OmitIfNone, View
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from vault.audit.log import Page
     from vault.catalogue import model
     from vault.policy.store import ActivePolicy
-    from vault.principals.principal import KeyInfo
 
 Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """RFC 3339 in UTC with microseconds, as the audit log has it."""
@@ -78,49 +75,7 @@ class AuditPage(View):
         return cls(entries=entries, next=None if page.next is None else str(page.next))
 
 
-# --- apps, keys and applied policies, at the command line
-
-
-class App(View):
-    """An app with its roles."""
-
-    id: UUID
-    name: str
-    kind: str
-    roles: tuple[str, ...]
-    state: str
-    created_at: Moment | None
-
-
-class ApiKey(View):
-    """An API key: ``active``, ``expired`` or ``revoked``. The key itself is not stored."""
-
-    id: UUID
-    state: str
-    created_at: Moment
-    expires_at: Moment
-    revoked_at: Moment | None
-
-    @classmethod
-    def of(cls, key: KeyInfo, now: datetime) -> ApiKey:
-        """Show a key with its state of now."""
-        state = "revoked" if key.revoked_at is not None else "active" if key.expires_at > now else "expired"
-        return cls(
-            id=key.id,
-            state=state,
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            revoked_at=key.revoked_at,
-        )
-
-
-class NewApiKey(View):
-    """A new API key; no other answer contains it."""
-
-    id: UUID
-    key: Annotated[str, Field(repr=False)]
-    expires_at: Moment
-    app: str
+# --- applied policies, at the command line
 
 
 class PolicyChange(View):
