@@ -32,7 +32,7 @@ def _leave(status: object) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        return  # nobody reads: the interpreter's own exit reports it
+        return  # the reader has left: the interpreter's own exit reports it
     os._exit(status)
 
 
