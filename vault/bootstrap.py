@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url
 
+from vault import logs
 from vault import settings as settings_module
 from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.clock import Clock
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from vault.storage.migrate import Which
     from vault.subjects.store import Subjects
 
+log = logs.get_logger()
 shipped_policies = settings_module.shipped_policies
 
 
@@ -66,12 +68,14 @@ class Vault:
 
     def start_jobs(self) -> None:
         """Follow the policies and erasures of other nodes, and run jobs and periodic tasks."""
+        from vault.audit.refusals import COUNT_SECONDS
         from vault.erasure.workflow import POLL_SECONDS, KeyEviction
         from vault.workflows import plan_of  # imports all operations, which only a process that runs jobs needs
 
         services, start = self.services, self.periodic.start
         start("follow-policies", self.settings.policy_poll_seconds, services.policies.refresh, required=True)
         start("evict-keys", POLL_SECONDS, KeyEviction(services).poll, required=True)
+        start("count-refusals", COUNT_SECONDS, services.audit_log.refusals.append_counts)
         # The job engine takes most of a second to import: requests are answered first.
         start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services)), delay=0.5)
 
@@ -289,6 +293,12 @@ class _Services(Services):
 
     async def close(self) -> None:
         """Close what was made and is to be closed; the databases are the vault's to close."""
+        audit_log: AuditLog | None = vars(self).get("audit_log")
+        if audit_log is not None:
+            try:
+                await audit_log.refusals.append_counts(now_too=True)
+            except Unavailable:
+                log.exception("the number of refused calls is not on the audit log")
         mail: Mail | None = vars(self).get("mail")
         if mail is not None:
             await mail.close()

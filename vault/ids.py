@@ -25,6 +25,8 @@ RoleName = NewType("RoleName", str)
 PolicyVersion = NewType("PolicyVersion", str)
 
 DEFAULT_TENANT = TenantId("default")
+THE_PERSON = UUID("00000000-0000-7000-8000-000000000004")
+"""The principal of data subjects in the audit log; the pseudonym says who they are."""
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 """Names that people choose for tenants, apps, purposes and roles: 1-64 of ``a-z 0-9 _ -``."""

@@ -1,34 +1,52 @@
-"""Whatever changes something spends the caller's budget of writes, refused and invalid calls too."""
+"""Whatever changes something spends the caller's budget of writes, refused and invalid calls too, and no call appends
+entries to the audit log without a limit.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from tests.vaults import problem
 from vault.api.dependencies import READING
+from vault.audit.refusals import Refusals
+from vault.identity.sessions import add_session
 
 DOCUMENT = json.loads((Path(__file__).parents[1] / "golden" / "openapi.json").read_text())
-OPERATIONS = {
+ALL = {
     operation["operationId"]: (method.upper(), path)
     for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
-    if method != "get" and path.startswith("/v1/")
+    if path.startswith("/v1/")
 }
-WITHOUT_APP = {name for name, (_method, path) in OPERATIONS.items() if path.startswith("/v1/me/")} | {"confirmConsent"}
+OPERATIONS = {name: (method, path) for name, (method, path) in ALL.items() if method != "GET"}
+WITHOUT_APP = {name for name, (_method, path) in ALL.items() if path.startswith("/v1/me/")} | {"confirmConsent"}
 """The calls of people: each person has a pace of her own, and who has no session a window of the vault's."""
 READS = READING | {"readFields"}
 WRITES = sorted(OPERATIONS.keys() - READS - WITHOUT_APP)
 
 
-async def call(node, role, name):
-    method, path = OPERATIONS[name]
+BODIES = {
+    "readFields": {"subject": str(uuid4()), "fields": ["name"], "purpose": "order-fulfilment"},
+    "searchSubjects": {"match": {"name": "Ada"}, "fields": ["name"], "purpose": "order-fulfilment"},
+    "listRecords": {"fields": ["amount"], "purpose": "order-fulfilment", "limit": 1},
+    "checkConsents": {"subjects": [str(uuid4())], "purposes": ["order-fulfilment"]},
+    "explainDecision": {"subject": str(uuid4()), "fields": ["name"], "purpose": "order-fulfilment", "roles": ["dpo"]},
+    "downloadEncryptedPackage": {"passphrase": "correct horse battery staple"},
+    "downloadMyEncryptedPackage": {"passphrase": "correct horse battery staple"},
+    "submitMyRequest": {"kind": "restriction"},
+}
+"""Bodies that are read, for operations with limits of their own; for others an invalid one counts alike."""
+
+
+async def call(node, role, name, **how):
+    method, path = ALL[name]
     names = {"collection": "purchase"}
     parts = [names.get(part[1:-1], str(uuid4())) if part.startswith("{") else part for part in _parts(path)]
-    return await node.call(role, method, "".join(parts), {})
+    return await node.call(role, method, "".join(parts), BODIES.get(name, None if method == "GET" else {}), **how)
 
 
 def _parts(path):
@@ -38,6 +56,9 @@ def _parts(path):
 def _braced(piece):
     name, closing, rest = piece.partition("}")
     return ["{" + name + "}", rest] if closing else [piece]
+
+
+ME = sorted(name for name, (_method, path) in ALL.items() if path.startswith("/v1/me/requests"))
 
 
 @pytest.fixture
@@ -71,3 +92,42 @@ async def test_all_writes_of_a_principal_share_one_budget_which_reads_leave_alon
     assert (await call(strict, "sales", WRITES[0])).status_code != 429
     for name in WRITES:
         problem(await call(strict, "sales", name), 429, "rate-limited")
+
+
+BUDGET, CALLS, ENTRIES = 6, 12, 2
+
+
+@pytest.mark.parametrize("name", sorted(ALL.keys() - WITHOUT_APP - {"showConfirmationPage"}))
+async def test_no_call_appends_entries_without_a_limit_and_each_refusal_is_counted(sqlite_place, clock, name):
+    budgets = dict.fromkeys(("reads_per_minute", "searches_per_minute", "writes_per_minute"), BUDGET)
+    async with sqlite_place.node(clock, **budgets) as node:
+        log = node.services.audit_log
+        for role in ("dpo", "stranger"):
+            log.refusals = Refusals(log, clock, most=ENTRIES)
+            async with node.new_entries() as made:
+                answers = [await call(node, role, name) for _ in range(CALLS)]
+                await log.refusals.append_counts(now_too=True)
+            assert answers[-1].status_code in {403, 429}
+            told = [body for answer in answers if "audit" in (body := answer.json() if answer.content else {})]
+            assert {body["audit"] for body in told} <= {str(entry.id) for entry in made}
+            # One entry says that the budget is used up, one that refusals are counted, and one has the count.
+            assert len(made) <= max(BUDGET, ENTRIES + 2) + 1
+            refused = [body for body in told if "code" in body]
+            counted = [entry.count for entry in made if entry.decision in {"denied", "failed"}]
+            assert sum(counted) == len(refused)
+
+
+async def test_a_person_appends_entries_at_her_pace(sqlite_place, clock):
+    async with sqlite_place.node(clock, searches_per_minute=BUDGET) as node:
+        assert len(ME) == 7
+        subject = UUID(await node.create())
+        async with node.services.data.transaction() as connection:
+            _id, opened = await add_session(connection, "default", subject, clock.now())
+        bearer = {"Authorization": f"Bearer {opened.token}"}
+        for name in ME:
+            clock.advance(minutes=1)
+            async with node.new_entries() as made:
+                for _ in range(CALLS):
+                    answer = await call(node, None, name, headers=bearer)
+            assert answer.status_code == 429, name
+            assert len(made) <= BUDGET + 1, name

@@ -58,8 +58,7 @@ async def decide(
     except InvalidInput as error:
         code = error.faults[0].code if error.faults else error.code
         entry = audit_entry(services, caller, action=action, decision="failed", code=code)
-        await services.audit_log.append(entry)
-        error.audit = str(entry.id)
+        error.audit = str(await services.audit_log.append_refusal(entry))
         raise
 
 
@@ -134,8 +133,7 @@ async def record_denial(
         policy=decision.policy_version,
         subjects=() if pseudonym is None else (pseudonym,),
     )
-    await services.audit_log.append(entry)
-    error.audit = str(entry.id)
+    error.audit = str(await services.audit_log.append_refusal(entry))
 
 
 async def require_permission(
@@ -161,5 +159,5 @@ async def require_permission(
         rule=verdict.rule,
         policy=active.version,
     )
-    await services.audit_log.append(entry)
-    raise Denied(verdict.detail, code=verdict.code, audit=str(entry.id))
+    audit = await services.audit_log.append_refusal(entry)
+    raise Denied(verdict.detail, code=verdict.code, audit=str(audit))

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from vault.context import Caller
 from vault.errors import NotAuthenticated, TooMany
-from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName
+from vault.ids import DEFAULT_TENANT, THE_PERSON, PrincipalId, RoleName
 from vault.principals.principal import Principal
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ MOST_ENTRIES: Final = 60
 """Audit entries for refusals within a minute; the next entry has the number of those that were not recorded."""
 JOBS: Final = UUID("00000000-0000-7000-8000-000000000003")
 """The principal of jobs and of approvals by rule in the audit log."""
-THE_PERSON: Final = UUID("00000000-0000-7000-8000-000000000004")
-"""The principal of data subjects in the audit log; the pseudonym says who they are."""
 
 
 def system_caller(tenant: TenantId, request_id: str = "job") -> Caller:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, cast
 from uuid import UUID
 
 from pydantic import Field
@@ -50,21 +50,21 @@ async def record_failure(services: Services, caller: Caller, action: Action, err
         return
     code = error.code if isinstance(error, VaultError) else "internal-error"
     entry = audit_entry(services, caller, **{"action": action, "decision": "failed", "code": code, **facts})
-    await services.audit_log.append(entry)
+    audit = await services.audit_log.append_refusal(entry)
     if isinstance(error, VaultError):
-        error.audit = str(entry.id)
+        error.audit = str(audit)
 
 
-async def take_write(services: Services, caller: Caller) -> None:
-    """Count a call that may change something against the caller's rate of writes; a refused call counts too.
+async def take_call(services: Services, caller: Caller, kind: Literal["read", "write"]) -> None:
+    """Count a call against the caller's rate of reads or writes; a refused call counts too.
 
     Raises:
         TooMany: the rate is used up; the first refusal of a minute is recorded.
     """
     try:
-        await services.limits.take(caller.principal, "write", 1)
+        await services.limits.take(caller.principal, kind, 1)
     except TooMany as error:
-        await record_failure(services, caller, "write", error)
+        await record_failure(services, caller, kind, error)
         raise
 
 

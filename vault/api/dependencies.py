@@ -14,7 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import Response, StreamingResponse
 
 from vault.access.idempotency import KeyedCall, Once
-from vault.access.recording import AlreadyAnswered, take_write
+from vault.access.recording import AlreadyAnswered, take_call
 from vault.context import Caller, Services
 from vault.errors import Fault, InvalidInput
 from vault.views import View
@@ -50,6 +50,8 @@ READING: Final = frozenset(
     }
 )
 """The operations with a body that change nothing; they spend the budget of reads or searches."""
+_COUNTED_BY_SIZE: Final = frozenset({"checkConsents", "findDuplicates", "listRecords", "searchSubjects", "testWebhook"})
+"""Those of them that spend it themselves: as many reads as there are people or records, or a search."""
 NO_REVISION: Final = 0
 _REVISION: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 _described = HTTPBearer(
@@ -72,12 +74,15 @@ async def signed_in(
 
     Raises:
         NotAuthenticated: the bearer is missing or unknown.
-        TooMany: it is a write, and the caller has used up its writes of this minute.
+        TooMany: the caller has used up its writes, or its reads, of this minute.
     """
     sign_ins: SignIns = request.app.state.sign_ins
     caller = await sign_ins.sign_in(bearer_of(request), request.scope["request_id"])
-    if request.method != "GET" and request.scope["route"].operation_id not in READING:
-        await take_write(services_of(request), caller)
+    operation = request.scope["route"].operation_id
+    if request.method != "GET" and operation not in READING:
+        await take_call(services_of(request), caller, "write")
+    elif operation not in _COUNTED_BY_SIZE:  # whatever it answers leaves an audit entry
+        await take_call(services_of(request), caller, "read")
     return caller
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Index, LargeBinary, String, literal, select
 from sqlalchemy.exc import IntegrityError
 
 from vault.audit.entry import KINDS, Entry, checked, decode, disclosure_of, id_before, leaf_hash, use_of
+from vault.audit.refusals import Refusals
 from vault.clock import rfc3339
 from vault.errors import Unavailable
 from vault.ids import EntryId, new_id
@@ -136,6 +137,7 @@ class AuditLog:
         self._clock = clock
         self._deadline = deadline
         self._batcher: Batcher[_Rows, None] = Batcher(self._commit, most=MOST_IN_FLIGHT)
+        self.refusals = Refusals(self, clock)
 
     def entry(self, *, id: UUID | None = None, **facts: Any) -> Entry:  # noqa: A002 - the name of the field
         """Return an entry with the current time; see :class:`vault.audit.entry.Entry` for the facts."""
@@ -160,6 +162,10 @@ class AuditLog:
                 hint="try again; if the error persists, check the log and the disk space of the database",
             ) from error
         return EntryId(entry.id)
+
+    async def append_refusal(self, entry: Entry) -> EntryId:
+        """Append an entry about a refused call, or count it: see :class:`vault.audit.refusals.Refusals`."""
+        return await self.refusals.append(entry)
 
     async def append_in(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
         """Append entries in the transaction of the change that they record: both are committed, or neither."""

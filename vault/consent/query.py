@@ -49,7 +49,6 @@ async def consent_state(
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} events", code="invalid-page")
     await require_permission(services, caller, "vault:consents", "read", audit_action="read-consents")
-    await services.limits.take(caller.principal, "read", 1)
     (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     exists = row is not None and row.state not in GONE
     page = await services.consents.history(caller.tenant, subject, before=before, limit=limit) if exists else None

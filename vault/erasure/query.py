@@ -47,7 +47,6 @@ async def preview_erasure(
         NotFound: there is no such subject, or it is erased, or it has no such request.
     """
     await require_permission(services, caller, "vault:requests", "read", audit_action="preview-erasure")
-    await services.limits.take(caller.principal, "read", 1)
     policy_set = services.policies.active(caller.tenant).policy_set
     claims: list[LegalClaim] = []
     if request is not None:

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from vault.access.callers import JOBS, OPERATOR, THE_PERSON
+from vault.access.callers import JOBS, OPERATOR
 from vault.clock import rfc3339
 from vault.export.schema import Access, Alias, RecipientSummary
+from vault.ids import THE_PERSON
 from vault.subjects.tables import SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:

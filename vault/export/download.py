@@ -122,7 +122,6 @@ async def open_package(
     """
     if person is None:
         await require_permission(services, caller, "vault:packages", "read", audit_action="download-package")
-        await services.limits.take(caller.principal, "read", 1)
     ready = await find_ready_package(services, caller, request, "download-package", person=person)
     encryption = None if passphrase is None else await begin(passphrase)
     await record_disclosure(services, caller, ready, "download-package")

@@ -47,7 +47,6 @@ async def my_notices(
         TooMany: the caller has exceeded its rate.
     """
     _check(limit)
-    await services.limits.take(caller.principal, "read", 1)
     query = store.NoticeQuery(
         principal=caller.principal.id, states=store.OPEN if which == "open" else (), after=after, limit=limit + 1
     )

@@ -113,10 +113,11 @@ async def read_fields(
     read = _Read(services, caller, decision, plan_of(services, caller, decision), subjects, reason)
     found, keys, results = await _show(read)  # 6-9a
     entry = _entry(read, results, found, keys)
-    await services.audit_log.append(entry)  # 9b: durable before the answer is sent
+    append = services.audit_log.append if decision.granted else services.audit_log.append_refusal
+    audit = await append(entry)  # 9b: durable before the answer is sent
     if len(results) == 1:
-        _raise_if_nothing_is_shown(results[0], str(entry.id))
-    return ReadAnswer(results, entry.id)
+        _raise_if_nothing_is_shown(results[0], str(audit))
+    return ReadAnswer(results, audit)
 
 
 async def _show(
@@ -298,7 +299,6 @@ async def subject_state(services: Services, caller: Caller, subject: SubjectId) 
         SubjectMerged: it was merged into another.
     """
     await require_permission(services, caller, "vault:subjects", "read", audit_action="read")
-    await services.limits.take(caller.principal, "read", 1)
     (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     revision = await services.subjects.profile_revision(caller.tenant, subject)
     exists = found is not None and found.state not in GONE and revision is not None
@@ -348,7 +348,6 @@ async def explain(
     """
     if roles is not None:
         await require_permission(services, caller, "vault:decisions", "explain", audit_action="explain")
-    await services.limits.take(caller.principal, "read", 1)
     asking = caller
     if roles is not None:
         in_roles = replace(caller.principal, roles=tuple(sorted({RoleName(role) for role in roles})))

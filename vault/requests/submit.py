@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, require_permission
-from vault.access.callers import THE_PERSON
 from vault.access.recording import audited, begin_once
 from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Scope, UnknownName
 from vault.catalogue.notices import LANGUAGE
 from vault.errors import Denied, Fault, InvalidInput, NotFound
-from vault.ids import SubjectId, is_slug, new_id
+from vault.ids import THE_PERSON, SubjectId, is_slug, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.requests.deadlines import default_jurisdiction, due, internal_due
 from vault.requests.model import Request

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from vault.access.authorization import audit_entry, require_permission
-from vault.access.callers import THE_PERSON
 from vault.access.recording import record_failure
 from vault.crypto.seal import record_aad
 from vault.errors import NotFound, Unavailable, VaultError
-from vault.ids import SubjectId
+from vault.ids import THE_PERSON, SubjectId
 from vault.lifecycle.key_fence import current_keys
 from vault.requests.model import CLOSED, RUNNING, Event, after
 from vault.requests.store import events_of, find_request, save_request

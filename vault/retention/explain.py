@@ -65,7 +65,6 @@ async def explain_retention(
         NotFound: the subject does not exist or is erased.
     """
     await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
-    await services.limits.take(caller.principal, "read", 1)
     active, now = services.policies.active(caller.tenant), services.clock.now()
     whole, declared = _whole_name(active.policy_set.catalogue, field)
     async with services.data.reading() as connection:
@@ -225,7 +224,6 @@ async def show_relationship(services: Services, caller: Caller, subject: Subject
         NotFound: the subject does not exist or is erased.
     """
     await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
-    await services.limits.take(caller.principal, "read", 1)
     async with services.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
         clocks = await clocks_of_one(connection, caller.tenant, subject)

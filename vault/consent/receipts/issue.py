@@ -52,7 +52,6 @@ async def read_receipt(
     await require_permission(
         services, caller, "vault:consents", "record" if records else "read", audit_action="read-receipt"
     )
-    await services.limits.take(caller.principal, "read", 1)
     (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     if row is None or row.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
