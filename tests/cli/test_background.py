@@ -23,7 +23,7 @@ def run_cdv(vault_folder):
     def run_cdv(*args, **env):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDV_")}
         return subprocess.run(
-            [sys.executable, "-m", "vault.cli", *args, "--vault", str(vault_folder)],
+            [sys.executable, "-m", "vault", *args, "--vault", str(vault_folder)],
             env={**inherited, **env}, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 

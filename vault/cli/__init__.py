@@ -24,7 +24,7 @@ COMMANDS = {
     ),
     "demo": (
         "demo",
-        "Show in 15 seconds what the vault does, with real HTTP requests and generated customers.",
+        "Show what the vault does, with real HTTP requests and generated customers, one screen a chapter.",
     ),
     "restore": (
         "backup",

@@ -102,7 +102,7 @@ def start(folder: Path, options: Sequence[str]) -> None:
         begin = log.seek(0, os.SEEK_END)
         # The child inherits the lock. A session of its own keeps Ctrl-C and the end of the terminal from it.
         process = subprocess.Popen(  # noqa: S603 - our own command line
-            [sys.executable, "-m", "vault.cli", "serve", "--vault", str(folder), *options, "--announce", str(file)],
+            [sys.executable, "-m", "vault", "serve", "--vault", str(folder), *options, "--announce", str(file)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -9,29 +9,37 @@ import shutil
 import signal
 import sys
 import tempfile
+import termios
+import time
+import tty
 import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import httpx
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from vault.bootstrap import init_vault
 from vault.cli.command import TOP_LEVEL, Opener, command, run
 from vault.cli.demo.customers import Generator, Star, create_customers
-from vault.cli.demo.stage import App, Server, Stage, make_console
+from vault.cli.demo.screens import App, Brief, Full
+from vault.cli.demo.stage import Server, Stage, make_console
 from vault.cli.demo.story import CHAPTERS
 from vault.clock import Clock
+from vault.errors import Misconfigured
 from vault.governance.tenants import add_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
+
+    from vault.cli.demo.customers import Customer
 
 ROLES = {
     "shop": "sales",
@@ -45,41 +53,143 @@ ROLES = {
 }
 """The apps of the tour, and the role of each."""
 NEXT = "Continue with `cdv demo --serve` to try it yourself, or `cdv init my-vault` for a vault of your own."
+PACE = "This takes a quarter of a minute on an idle machine, and more than one minute on a busy one."
+PAGE_MARK = "Ada Winter"
+"""A page of an earlier tour has this name in it, and may be replaced."""
 
 
-@command(TOP_LEVEL, "cdv demo", "cdv demo --serve", "cdv demo --subjects 1000 --seed 7", name="demo")
+class Pace(NamedTuple):
+    """How the tour is shown.
+
+    Attributes:
+        full: every request and answer as it is.
+        chapter: only this one; None for all.
+        page: where the page of the access package is left.
+    """
+
+    full: bool
+    chapter: int | None
+    page: Path
+
+
+@command(
+    TOP_LEVEL,
+    "cdv demo",
+    "cdv demo --serve",
+    "cdv demo --full --chapter 17",
+    "cdv demo --subjects 1000 --seed 7",
+    name="demo",
+)
 def demo(
     serve: Annotated[
         bool, typer.Option("--serve", help="Keep the server up after the tour, with keys and curl lines to try.")
     ] = False,
-    subjects: Annotated[int, typer.Option(min=2, max=5000, help="How many customers to make up.")] = 200,
+    full: Annotated[bool, typer.Option("--full", help="Show every request and answer as it is.")] = False,
+    chapter: Annotated[
+        int | None, typer.Option(min=1, max=len(CHAPTERS), help="Show this chapter only.", show_default="all")
+    ] = None,
+    page: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where to leave the page that a customer gets on request.")
+    ] = Path("ada.html"),
+    subjects: Annotated[int, typer.Option(min=2, max=5000, help="How many customers to make up.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 1,
 ) -> None:
-    """Show in 15 seconds what the vault does, with real HTTP requests and generated customers."""
-    console = make_console()
+    """Show what the vault does, with real HTTP requests and generated customers, one screen a chapter."""
+    _require_replaceable(page)
+    began, console = time.monotonic(), make_console(full=full)
     with _own_settings(), _stopping_on_signals(), _temporary() as folder:
         console.print(Text("Customer Data Vault: a tour with generated customers", style="bold"))
+        console.print(PACE)
         apps = run(_make_vault(folder))
         with Server(folder) as server:
             customers = Generator(seed, Clock().now()).customers(subjects)  # while the server starts
             url = server.wait()
             console.print(f"A vault in a temporary folder, served at {url}; {len(apps)} apps, each with a role.")
-            keys = {name: app.key for name, app in apps.items()}
-            columns = (TextColumn("Creating customers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            with Progress(*columns, console=console) as progress:
-                bar = progress.add_task("", total=len(customers))
-                ids = asyncio.run(create_customers(url, keys, customers, lambda: progress.advance(bar)))
-            star = Star(ids[0], customers[0], ids[1:])
+            star = _create(console, url, apps, customers)
+            made = time.monotonic() - began
             with httpx.Client(base_url=url, timeout=30) as client:
-                stage = Stage(console, client, apps, folder)
-                for chapter in CHAPTERS:
-                    stage.open_chapter(chapter.title, chapter.explanation)
-                    chapter.play(stage, star)
-            console.print()
+                screen = Full(console) if full else Brief(console)
+                tour = Stage(screen, client, apps, folder)
+                left = _play(console, tour, star, Pace(full, chapter, page))
+            seconds = f"{time.monotonic() - began:.0f} seconds, {made:.0f} of them for the vault and its customers"
+            _sum_up(console, f"The tour took {seconds}.", chapter, left)
             if serve:
                 _stay(console, url, apps, star)
     if not serve:
         console.print(Text(f"The tour is over; the vault is deleted. {NEXT}", style="bold"))
+
+
+def _create(console: Console, url: str, apps: dict[str, App], customers: list[Customer]) -> Star:
+    keys = {name: app.key for name, app in apps.items()}
+    columns = (TextColumn("Creating customers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=len(customers))
+        ids = asyncio.run(create_customers(url, keys, customers, lambda: progress.advance(bar)))
+    return Star(ids[0], customers[0], ids[1:])
+
+
+def _play(console: Console, stage: Stage, star: Star, pace: Pace) -> Path | None:
+    """Play the chapters, and return where the page was left."""
+    screen, pauses, left = stage.screen, pace.chapter is None and may_pause(console), None
+    for number, each in enumerate(CHAPTERS[: pace.chapter], start=1):
+        # What is not shown is played all the same: later chapters need what earlier ones did.
+        stage.mute(screen if pace.chapter in {None, number} else None)
+        stage.screen.chapter(number, each.title, each.explanation)
+        each.play(stage, star)
+        if stage.page is not None and left is None:
+            left = _leave(pace.page, stage.page)
+            stage.say(f"   Open {pace.page} in a browser: it is her page.", "bold")
+        if pauses and number < len(CHAPTERS) and not _goes_on(console):
+            break
+    return left
+
+
+def _sum_up(console: Console, took: str, chapter: int | None, left: Path | None) -> None:
+    console.print()
+    if chapter is None:
+        console.print(Rule(Text("What you have seen", style="bold"), align="left", style="cyan"))
+        for number, each in enumerate(CHAPTERS, start=1):
+            console.print(Text(f"{number:>3}  {each.title}"))
+    if left is not None:
+        # Not by the console, which breaks long lines: it is to be opened.
+        console.file.write(f"Ada's page, as she gets it on request: {left.as_uri()}\n")
+    console.print(took)
+
+
+def may_pause(console: Console) -> bool:
+    """Return whether a person is there to press a key."""
+    return console.is_terminal and sys.stdin.isatty() and not os.environ.get("CI")
+
+
+def _goes_on(console: Console) -> bool:
+    """Wait for a key; return whether it asks for the next chapter."""
+    console.print(Text("any key: next chapter; q: end", style="dim"), end="")
+    key = pressed_key(sys.stdin.fileno())
+    console.print("\r" + " " * 30 + "\r", end="")
+    return key.lower() not in {b"q", b""}
+
+
+def pressed_key(terminal: int) -> bytes:
+    """Read one key without Enter; nothing at the end of the input."""
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal, termios.TCSANOW)  # a key that was pressed a moment before counts
+        return os.read(terminal, 1)
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _require_replaceable(page: Path) -> None:
+    """Require that the page may be written where it is to be left; raises Misconfigured."""
+    if page.exists() and not (page.is_file() and PAGE_MARK in page.read_text(encoding="utf-8", errors="replace")):
+        raise Misconfigured(f"{page} exists, and is no page of a tour", hint="name another file by --page")
+    if not os.access(page.resolve().parent, os.W_OK):
+        raise Misconfigured(f"{page} cannot be written", hint="name a file in a folder of yours by --page")
+
+
+def _leave(page: Path, text: str) -> Path:
+    page.write_text(text, encoding="utf-8")
+    return page.resolve()
 
 
 async def _make_vault(folder: Path) -> dict[str, App]:

@@ -1,26 +1,20 @@
-"""The server of the tour, and the requests to it, which are shown with their responses side by side."""
+"""The server of the tour, and the requests to it."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import httpx
-from rich.console import Console, Group, RenderableType
-from rich.highlighter import JSONHighlighter
-from rich.panel import Panel
-from rich.rule import Rule
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
+from vault.cli.demo.screens import Answer, App, Exchange, Muted, Screen
 from vault.errors import VaultError
 
 if TYPE_CHECKING:
@@ -31,14 +25,8 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
 """Seconds; longer than the server gives to requests under way."""
 POLL_INTERVAL = 0.05
-PLAIN_WIDTH = 120
+PLAIN_WIDTH, FULL_WIDTH = 80, 120
 """Columns if standard output is no terminal."""
-MORE = {"…": "…"}
-"""Replaces the omitted part of a response."""
-_PLAIN_LIST = re.compile(r'\[\s+(?:"[^"\\]*",?\s+)+\]')
-
-Answer = dict[str, Any]
-"""The JSON object of a response."""
 
 
 class DemoFailed(VaultError):
@@ -112,53 +100,39 @@ class Server:
         return DemoFailed("the server does not start", hint="its log: " + "".join(self._log).strip())
 
 
-def make_console() -> Console:
+def make_console(*, full: bool) -> Console:
     """Make a console; without a terminal it is plain and has a fixed width."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
-
-
-class App(NamedTuple):
-    """An app of the tour. ``key`` is its API key."""
-
-    name: str
-    role: str
-    key: str
-
-
-class Exchange(NamedTuple):
-    """A request and its response. ``request`` is the method and the path."""
-
-    caller: str
-    request: str
-    body: Mapping[str, object] | None
-    headers: Mapping[str, str]
-    response: httpx.Response
+    return console if console.is_terminal else Console(highlight=False, width=FULL_WIDTH if full else PLAIN_WIDTH)
 
 
 class Stage:
     """Sends the requests of the tour and shows what happens.
 
     Args:
-        console: where to show it.
+        screen: where to show it.
         client: a client of the server.
         apps: the apps that can send requests, by name.
         folder: the vault's folder, for what is not done over HTTP.
+
+    Attributes:
+        page: the page of the access package, once there is one.
     """
 
-    def __init__(self, console: Console, client: httpx.Client, apps: Mapping[str, App], folder: Path) -> None:
-        self.console = console
+    def __init__(self, screen: Screen, client: httpx.Client, apps: Mapping[str, App], folder: Path) -> None:
+        self.screen = screen
         self.folder = folder
+        self.page: str | None = None
         self._client = client
         self._apps = apps
-        self._chapter = 0
 
-    def open_chapter(self, title: str, explanation: str) -> None:
-        """Show a chapter's number, title and explanation."""
-        self._chapter += 1
-        self.console.print()
-        self.console.print(Rule(Text(f"{self._chapter}. {title}", style="bold"), align="left", style="cyan"))
-        self.console.print(Text(explanation, style="italic"))
+    def mute(self, screen: Screen | None = None) -> None:
+        """Show nothing from now on, or show it on a screen again."""
+        self.screen = screen or Muted()
+
+    def app(self, name: str) -> App:
+        """Return an app; one that the vault does not know has a key that is not valid."""
+        return self._apps.get(name) or App(name, "", "cdv_nobody_has_this_key")
 
     def send(
         self,
@@ -174,14 +148,13 @@ class Stage:
         Raises:
             DemoFailed: the response has another status.
         """
-        known = self._apps.get(app)
-        key = "cdv_nobody_has_this_key" if known is None else known.key
-        caller = app if known is None else f"{app} ({known.role})"
+        caller = self.app(app)
         method, path = request.split(" ", 1)
         sent = headers or {}
-        response = self._client.request(method, path, json=body, headers={**sent, "Authorization": f"Bearer {key}"})
+        bearer = {"Authorization": f"Bearer {caller.key}"}
+        response = self._client.request(method, path, json=body, headers={**sent, **bearer})
         if response.status_code != status:
-            raise DemoFailed(f"{caller}: {request} was answered by {response.status_code}", hint=response.text)
+            raise DemoFailed(f"{caller.title}: {request} was answered by {response.status_code}", hint=response.text)
         return Exchange(caller, request, body, sent, response)
 
     def fetch(self, app: str, request: str, body: Mapping[str, object] | None = None, *, status: int = 200) -> Answer:
@@ -197,77 +170,35 @@ class Stage:
         *,
         status: int = 200,
         brief: tuple[str, ...] = (),
+        minor: bool = False,
     ) -> Answer:
         """Send a request, show it with the answer, and return the answer; raises what :meth:`send` raises.
 
-        If ``brief`` names keys, only they are shown of the answer, at any depth.
+        If ``brief`` names keys, only they are shown of the answer, at any depth. A ``minor`` exchange is shown in full
+        tours only.
         """
-        return self.show(self.send(app, request, body, status=status), brief)
+        return self.show(self.send(app, request, body, status=status), brief, minor=minor)
 
     def read(self, app: str, subject: str, fields: Sequence[str], purpose: str, status: int = 200) -> Answer:
         """Read fields of a subject, show the request with the answer, and return the answer."""
         return self.ask(app, "POST /v1/read", {"subject": subject, "fields": fields, "purpose": purpose}, status=status)
 
-    def show(self, exchange: Exchange, brief: tuple[str, ...] = ()) -> Answer:
-        """Show a request and its answer side by side, and return the answer."""
-        response = exchange.response
-        answer: Answer = response.json()
-        sent: list[RenderableType] = [Text(f"{name}: {value}") for name, value in exchange.headers.items()]
-        sent.append(Text("no body", style="dim") if exchange.body is None else _pretty(exchange.body))
-        colour = "green" if response.is_success else "red"
-        status = f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
-        shown = _in_brief(answer, brief) if brief else answer
-        grid = Table.grid(expand=True, padding=(0, 1))
-        grid.add_column(ratio=1)
-        grid.add_column(ratio=1)
-        grid.add_row(
-            Panel(Group(*sent), title="request", title_align="left", border_style="blue"),
-            Panel(_pretty(shown), title=status, title_align="left", border_style=colour),
-        )
-        self.say(f"-> {exchange.caller}: {exchange.request}")
-        self.console.print(grid)
+    def show(self, exchange: Exchange, brief: tuple[str, ...] = (), *, minor: bool = False) -> Answer:
+        """Show a request and its answer, and return the answer."""
+        answer: Answer = exchange.response.json()
+        self.screen.exchange(exchange, answer, brief, minor=minor)
         return answer
 
     def say(self, text: str, style: str = "blue") -> None:
         """Show a line."""
-        self.console.print(Text(text, style=style))
+        self.screen.line(text, style)
 
-    def show_table(self, title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Show a line and a table under it."""
-        table = Table(border_style="green")
-        for heading in headings:
-            table.add_column(heading, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-        self.say(title)
-        self.console.print(table)
-
-
-def _pretty(value: object) -> RenderableType:
-    """Format JSON with short lists on one line, and with long texts broken rather than cut off."""
-    text = JSONHighlighter()(_PLAIN_LIST.sub(_on_one_line, json.dumps(value, indent=2, ensure_ascii=False)))
-    text.overflow = "fold"
-    return text
-
-
-def _on_one_line(match: re.Match[str]) -> str:
-    return f"[{' '.join(match[0][1:-1].split())}]"
-
-
-def _in_brief(value: object, keys: tuple[str, ...]) -> object:
-    """Keep some keys and the path to them; :data:`MORE` replaces the omitted ones."""
-    if isinstance(value, list):
-        items = [_in_brief(item, keys) for item in value]
-        return [item for item in items if item not in ({}, [], MORE)]
-    if not isinstance(value, dict):
-        return {}
-    kept = {}
-    for key, inner in value.items():
-        if key in keys and not isinstance(inner, dict | list):
-            kept[key] = inner
-        elif (part := _in_brief(inner, keys)) not in ({}, [], MORE):
-            kept[key] = part
-    return kept if len(kept) == len(value) else {**kept, **MORE}
+    def show_table(
+        self, app: str, request: str, note: str, headings: Sequence[str], rows: Iterable[Sequence[object]]
+    ) -> None:
+        """Show a request, and its answer as a table."""
+        self.screen.request(self.app(app), request, note)
+        self.screen.table(headings, rows)
 
 
 def require(condition: bool, claim: str) -> None:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from vault.backup.manifest import BackupFolder
     from vault.backup.verify import Verified
     from vault.cli.demo.customers import Star
-    from vault.cli.demo.stage import Answer, Stage
+    from vault.cli.demo.screens import Answer
+    from vault.cli.demo.stage import Stage
 
 OFFICE, BOOKS, PORTAL = "privacy-office", "bookkeeping", "portal"
 MARKETING = "direct-marketing"
@@ -53,7 +54,6 @@ JOB_TIMEOUT: Final = 30.0
 """Seconds."""
 POLL_INTERVAL: Final = 0.1
 BAR_WIDTH: Final = 24
-MOST_LINES: Final = 8
 MOST_FINDINGS: Final = 6
 AUDITED = (
     ("helpdesk", "read", "partly"),
@@ -266,7 +266,7 @@ def audit_log_is_read(stage: Stage, ada: Star) -> None:
     page = stage.fetch(OFFICE, request)
     entries = page["entries"][::-1]
     headings = ("when", "who", "what", "what for", "decision", "fields", "refused")
-    stage.show_table(f"-> {OFFICE} (dpo): {request}", headings, map(_audit_row, entries))
+    stage.show_table(OFFICE, request, "", headings, map(_audit_row, entries))
     decisions = tuple((entry.get("principal_name"), entry["action"], entry["decision"]) for entry in entries)
     require(decisions == AUDITED, "every request of the tour is on the audit log")
     values = [value for value in ada.profile.values() if isinstance(value, str) and len(value) > 4]
@@ -283,8 +283,7 @@ def processing_is_recorded(stage: Stage, _ada: Star) -> None:
     unused = {finding["purpose"] for finding in record["findings"] if finding["code"] == "purpose-unused"}
     require("health-advice" in unused, "an unused purpose is found")
     rows = [(finding["code"], finding["detail"], finding["remedy"]) for finding in record["findings"][:MOST_FINDINGS]]
-    title = f"-> {OFFICE} (dpo): GET /v1/processing-record, the findings in it"
-    stage.show_table(title, ("finding", "what", "what to do"), rows)
+    stage.show_table(OFFICE, "GET /v1/processing-record", "the findings in it", ("finding", "what", "what to do"), rows)
 
 
 @chapter("She requests access")
@@ -294,20 +293,20 @@ def access_is_answered(stage: Stage, ada: Star) -> None:
     It has a page for her, JSON and CSV for machines, and who read her data. It is sealed until it is downloaded.
     """
     body = {"kind": "access", "subject": ada.id, "language": "en", "channel": "web"}
-    request = stage.ask(PORTAL, "POST /v1/requests", body, status=201)
+    request = stage.ask(PORTAL, "POST /v1/requests", body, status=201, brief=("state", "due", "due_rule"))
     require(request["state"] == "received", "the request is received")
     _verify(stage, request["id"], "single")
     _wait_for(stage, request["id"])
     download = stage.send(OFFICE, f"GET /v1/requests/{request['id']}/package")
     package = download.response.content
-    stage.say(f"-> {download.caller}: {download.request}")
-    stage.say(f"   {download.response.headers['content-type']}, {len(package):,} bytes", "green")
     with zipfile.ZipFile(io.BytesIO(package)) as archive:
         page = archive.read("index.html").decode()
         rows = [(entry.filename, f"{entry.file_size:,}") for entry in archive.infolist()]
-    stage.show_table("What is in the package", ("file", "bytes"), rows)
+    size = f"{download.response.headers['content-type']}, {len(package):,} bytes"
+    stage.show_table(OFFICE, download.request, size, ("file", "bytes"), rows)
     require(ada.profile["email"] in page, "the page for her says what is stored")
     require("warehouse" in page, "the page for her says who read it")
+    stage.page = page
     require(check_archive(io.BytesIO(package)).sound, "the package is signed and complete")
 
 
@@ -322,20 +321,21 @@ def customer_is_erased(stage: Stage, _ada: Star) -> None:
     request = stage.ask(
         PORTAL, "POST /v1/requests", {"kind": "erasure", "subject": grace, "channel": "web"}, status=201
     )["id"]
-    _verify(stage, request, "fresh")
+    _verify(stage, request, "fresh", minor=True)
     preview = stage.fetch(OFFICE, f"POST /v1/subjects/{grace}/erasure:preview", {"request": request})
-    rows = [(line["field"], line["records"], "erased", None, None) for line in preview["erased"][:MOST_LINES]]
+    most = stage.screen.most
+    rows = [(line["field"], line["records"], "erased", None, None) for line in preview["erased"][:most]]
     rows += [
         (line["field"], line["records"], f"kept: {line['ground']}, Art. {line['article']}", line["until"], line["law"])
-        for line in preview["kept"][:MOST_LINES]
+        for line in preview["kept"][:most]
     ]
-    title = f"-> {OFFICE} (dpo): the preview of the erasure, shortened"
-    stage.show_table(title, ("field", "records", "verdict", "until", "law"), rows)
+    path = f"POST /v1/subjects/{grace}/erasure:preview"
+    stage.show_table(OFFICE, path, "shortened", ("field", "records", "verdict", "until", "law"), rows)
     require("profile.email" in {line["field"] for line in preview["erased"]}, "her e-mail is erased")
     require({line["purpose"] for line in preview["kept"]} == {"accounting"}, "only accounting keeps something")
-    stage.ask(OFFICE, f"POST /v1/requests/{request}:approve", {}, brief=("state", "kind"))
+    stage.ask(OFFICE, f"POST /v1/requests/{request}:approve", {}, brief=("state", "kind"), minor=True)
     _wait_for(stage, request)
-    brief = ("erased_at", "keys_destroyed", "recipients_told", "found", "bytes", "audit_entry", "value")
+    brief = ("keys_destroyed", "recipients_told", "found", "bytes", "erased_at", "audit_entry", "value")
     certificate = stage.ask(OFFICE, f"GET /v1/requests/{request}/certificate", brief=brief)
     require(check_certificate(certificate).sound, "the certificate is signed")
     require(certificate["certificate"]["keys_destroyed"] > 0, "her keys are destroyed")
@@ -358,7 +358,7 @@ def retention_is_explained(stage: Stage, ada: Star) -> None:
     path = f"/v1/subjects/{ada.id}/retention?field=name"
     (value,) = stage.fetch(OFFICE, f"GET {path}")["values"]
     headings = ("ground", "", "until", "counts", "why")
-    stage.show_table(f"-> {OFFICE} (dpo): GET {path}, as a table", headings, _ground_rows(value))
+    stage.show_table(OFFICE, f"GET {path}", "as a table", headings, _ground_rows(value))
     ordered = datetime.fromisoformat(ada.customer.purchases[0]["occurred_at"]).date()
     require(value["by"] == "accounting", "accounting keeps her name the longest")
     require(value["until"] == TEN_YEARS.after(ordered).isoformat(), "that is ten years from her order")
@@ -367,7 +367,7 @@ def retention_is_explained(stage: Stage, ada: Star) -> None:
     for subject, then in ((ada.id, ERASE), (ada.others[-1], "profile.birth_date.year")):
         path = f"/v1/subjects/{subject}/retention?field=birth_date"
         (value,) = stage.fetch(OFFICE, f"GET {path}")["values"]
-        stage.say(f"-> {OFFICE} (dpo): GET {path}")
+        stage.screen.request(stage.app(OFFICE), f"GET {path}", "")
         stage.say(f"   until {value['until']} for {value['by']}, then: {value['then']}", "green")
         require(value["then"] == then, f"at its end a birthday is: {then}")
 
@@ -418,8 +418,8 @@ def backup_is_verified(stage: Stage, ada: Star) -> None:
         (f"{kind}: {backup.file(kind).name}", f"{facts.size:,}", counts.get(kind))
         for kind, facts in backup.manifest.files.items()
     ]
-    command = "$ cdv backup make backups; cdv backup verify backups/data/…"
-    stage.show_table(command, ("file", "bytes", "rows, counted after the restore"), rows)
+    stage.say("$ cdv backup make backups; cdv backup verify backups/data/…")
+    stage.screen.table(("file", "bytes", "rows, counted after the restore"), rows)
     people = verified.sample
     stage.say(f"   {people.values:,} values of {people.people:,} people opened with its keys", "")
     require(people.people > len(ada.others), "everybody who is in the vault is in the backup")
@@ -447,10 +447,10 @@ def _audit_row(entry: Answer) -> tuple[object, ...]:
     )
 
 
-def _verify(stage: Stage, request: str, level: str) -> None:
+def _verify(stage: Stage, request: str, level: str, *, minor: bool = False) -> None:
     """Let the portal verify the requester: it vouches for the sign-in."""
     body = {"vouch": {"level": level, "evidence": "signed in with a passkey"}}
-    stage.ask(PORTAL, f"POST /v1/requests/{request}:verify", body)
+    stage.ask(PORTAL, f"POST /v1/requests/{request}:verify", body, brief=("state", "level", "evidence"), minor=minor)
 
 
 def _wait_for(stage: Stage, request: str) -> None:
@@ -460,7 +460,7 @@ def _wait_for(stage: Stage, request: str) -> None:
         if time.monotonic() > deadline:
             raise DemoFailed("the request is not executed in time", hint=f"it is {state}")
         time.sleep(POLL_INTERVAL)
-    stage.ask(OFFICE, f"GET {path}", brief=("kind", "state", "due", "due_rule"))
+    stage.ask(OFFICE, f"GET {path}", brief=("kind", "state", "due", "due_rule"), minor=True)
 
 
 def _create_grace(stage: Stage) -> str:
@@ -470,7 +470,8 @@ def _create_grace(stage: Stage) -> str:
     fields = {"order": "4712", "product": "Lamp", "amount": "49.00", "currency": "EUR"}
     order = {"fields": fields, "purpose": "order-fulfilment", "source": "web-order"}
     stage.fetch("shop", f"POST /v1/subjects/{grace}/records/purchase", order, status=201)
-    read = stage.read("helpdesk", grace, ["name", "email.masked"], SUPPORT)
+    ask = {"subject": grace, "fields": ["name", "email.masked"], "purpose": SUPPORT}
+    read = stage.ask("helpdesk", "POST /v1/read", ask, minor=True)
     require(read["fields"]["name"] == GRACE["name"], "support reads her name")
     return grace
 
@@ -507,9 +508,11 @@ def _preview_sweep(stage: Stage) -> Answer:
     rows = []
     for lines, first in ((preview["ends"], "on"), (preview["waiting"], "state")):
         orders_first = sorted(lines, key=lambda line: not line["field"].startswith("purchase."))
-        rows += [(line[first], line["field"], line["values"], line["then"]) for line in orders_first[:MOST_LINES]]
+        rows += [
+            (line[first], line["field"], line["values"], line["then"]) for line in orders_first[: stage.screen.most]
+        ]
     headings = ("goes on", "field", "values", "what happens")
-    stage.show_table(f"-> {OFFICE} (dpo): GET {path}, as a table", headings, rows)
+    stage.show_table(OFFICE, f"GET {path}", "as a table", headings, rows)
     return preview
 
 
