@@ -21,7 +21,7 @@ OF_NOTICES = {
 }  # fmt: skip
 """What became of a notice to an app, explained in docs/webhooks.md; no problem has these codes."""
 OF_REQUESTS = {
-    "by-rule", "several-people", "in-time", "too-late-for-the-clock", "merged", "keep",
+    "by-rule", "several-people", "too-many-people", "in-time", "too-late-for-the-clock", "merged", "keep",
     "unsafe-name", "package-too-large",  # why its job could not go on
 }  # fmt: skip
 """Why a request moved, in its history; no problem has these codes."""

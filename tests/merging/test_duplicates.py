@@ -10,6 +10,7 @@ import pytest
 from tests.merging.test_merge import merge
 from tests.vaults import ADA, OTHER, problem
 from vault.access.callers import operator_caller
+from vault.merging import duplicates
 from vault.merging.duplicates import STEPS, find_pairs
 from vault.subjects.tables import BLIND_INDEX
 
@@ -52,6 +53,51 @@ async def test_name_and_birth_date_together_are_proposed(node):
     await node.create_fully(name="Charles Babbage", **born)
     twin = await node.create_fully(name="Ada Lovelace", **born)
     assert await proposed(node, one) == {twin: (64, ["name", "birth_date"])}
+
+
+@pytest.fixture
+def common(monkeypatch):
+    """Values that four people share are common."""
+    monkeypatch.setattr(duplicates, "MOST_PER_DIGEST", 3)
+
+
+async def _answer(node, subject):
+    answer = await node.post("dpo", f"/v1/subjects/{subject}:duplicates")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    return {each["id"]: each["matched"] for each in body["results"]}, body["more"], body["too_wide"]
+
+
+async def test_two_values_that_many_share_lead_to_those_who_share_both(node, common):
+    """Neither is cut at its oldest before they are intersected."""
+    for _ in range(5):
+        await node.create_fully(name="Ada Lovelace", birth_date="1990-01-02")
+        await node.create_fully(name="Charles Babbage", birth_date="1985-12-10")
+    one = await node.create_fully(name="Ada Lovelace", birth_date="1985-12-10")
+    twin = await node.create_fully(name="Ada Lovelace", birth_date="1985-12-10")
+    assert await _answer(node, one) == ({twin: ["name", "birth_date"]}, False, [])
+
+
+async def test_a_common_value_counts_for_those_whom_a_rare_one_leads_to(node, common):
+    for _ in range(5):
+        await node.create_fully(name="Ada Lovelace")
+    one = await node.create_fully(name="Ada Lovelace", birth_date="1985-12-10")
+    twin = await node.create_fully(name="Ada Lovelace", birth_date="1985-12-10")
+    assert await _answer(node, one) == ({twin: ["name", "birth_date"]}, False, [])
+
+
+async def test_a_value_that_is_enough_and_too_common_is_named(node, common):
+    company = {"phone": "+442079460123"}
+    for number in range(5):
+        await node.create({"name": f"Nr {number}", **company})
+    one = await node.create({"name": "Ada Lovelace", "email": "ada@example.org", **company})
+    other = await node.create({"name": "A. L.", "email": "ada@example.org", **company})
+    assert await _answer(node, one) == ({other: ["email", "phone"]}, True, ["phone"])
+
+
+async def test_two_values_that_too_many_share_together_are_named(node, common):
+    people = [await node.create_fully(name="Ada Lovelace", birth_date="1985-12-10") for _ in range(6)]
+    assert await _answer(node, people[-1]) == ({}, True, ["name", "birth_date"])
 
 
 async def test_equal_truncated_digests_of_different_values_are_not_proposed(node):

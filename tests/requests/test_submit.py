@@ -13,8 +13,10 @@ from vault.access.callers import data_subject_caller
 from vault.errors import Denied
 from vault.ids import SubjectId
 from vault.merging.merge import MergeRequest, merge_authorized
+from vault.requests import verification as verifying
 from vault.requests.model import Verification
 from vault.requests.submit import Submission, submit_request
+from vault.subjects.rows import search_digest
 
 WORD = "Kanarienvogel"
 
@@ -95,6 +97,55 @@ async def test_a_duplicate_request_is_linked_and_not_verified_by_the_first(node)
     assert "duplicate_of" not in other.json()
     third = await submit(node, kind="erasure", subject=subject, scope={"fields": ["phone", "email"]})
     assert third.json()["duplicate_of"] == first
+
+
+async def test_an_address_of_more_people_than_are_compared_matches_no_one_and_staff_see_it(node, monkeypatch):
+    """One match among the first of them would prove nothing about the others."""
+    monkeypatch.setattr(verifying, "MOST_CANDIDATES", 2)
+    subjects = [await node.create({"name": f"Nr {number}", "email": "shop@example.org"}) for number in range(3)]
+    keys = await node.services.keyring.index_keys(DEFAULT)
+    field = node.services.policies.active(DEFAULT).policy_set.catalogue.field("email")
+    exact = next(index for index in field.indexes if index.kind == "exact")
+    digest = search_digest(keys, field, exact, "shop@example.org")
+    for subject in subjects[:2]:  # only the last one really has it: the digest of the others is equal by chance
+        done = await node.patch("sales", subject, {"email": f"{subject}@example.org"}, "order-fulfilment", '"1"')
+        assert done.status_code == 200
+        await node.sql(
+            "INSERT INTO blind_index (tenant_id, digest, subject_id, record_id, version)"
+            " VALUES ('default', :digest, :id, :id, 1)", digest=digest, id=UUID(subject),
+        )  # fmt: skip
+    wide = await submit(node, kind="access", identity={"email": "shop@example.org"})
+    request, (event,) = await kept(node, wide.json()["id"])
+    assert (request.subject, event.code) == (None, "too-many-people")
+    unknown = await submit(node, kind="access", identity={"email": "no.one@example.org"})
+    assert without_ids(wide, wide.json()["id"]) == without_ids(unknown, unknown.json()["id"])
+
+
+async def test_what_strangers_asked_does_not_hold_up_the_person_nor_show(node, clock, monkeypatch):
+    """Two strangers ask in Ada's name, one by the app's form and one through another app; then she does, twice."""
+    started = []
+
+    async def start(self, name, tenant, id_, **how):
+        started.append((name, id_))
+
+    monkeypatch.setattr(type(node.services.jobs), "start", start)
+    subject = await node.create()
+    strangers = []
+    for role, about in (("support", {"identity": {"email": "ada@example.org"}}), ("dpo", {"subject": subject})):
+        made = (await submit(node, role=role, kind="access", **about)).json()
+        assert "duplicate_of" not in made
+        strangers.append(made["id"])
+    caller, person = data_subject_caller(DEFAULT, "me-1"), SubjectId(UUID(subject))
+    fresh = Verification("session", "fresh", clock.now())
+    hers = await submit_request(node.services, caller, Submission("access", person), verification=fresh)
+    assert (hers.state, hers.duplicate_of) == ("approved", None)
+    assert ("tell-received", hers.id) in started
+    by_app = (await submit(node, kind="access", subject=subject)).json()
+    assert "duplicate_of" not in by_app
+    again = await submit_request(node.services, caller, Submission("access", person), verification=fresh)
+    assert again.duplicate_of == hers.id
+    for each in (strangers[1], hers.id, by_app["id"], again.id):
+        assert (await show(node, each))["duplicate_of"] == strangers[0], "staff see the link"
 
 
 async def test_a_claimed_identity_does_not_learn_of_a_duplicate(node):

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from vault.cli.command import SUBJECT, Reason, Session, Subject, command, make_group
 from vault.ids import SubjectId
-from vault.merging.duplicates import STEPS, find_pairs
+from vault.merging.duplicates import MOST_SHARING, STEPS, find_pairs
 from vault.merging.merge import MergeRequest, merge_authorized
 from vault.rectification.accuracy import Verdict, list_rectifications, resolve_dispute
 from vault.rectification.accuracy import dispute as record_dispute
@@ -80,7 +80,7 @@ async def duplicates(
         [pair._asdict() for pair in pairs],
         ("one", "other", "score", "matching"),
         rows,
-        empty="no likely duplicates found",
+        empty=f"no likely duplicates found among values that at most {MOST_SHARING} people share",
         then=f"There may be more than {limit:,} pairs; --limit shows more." if len(pairs) == limit else None,
     )
 

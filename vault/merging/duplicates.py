@@ -9,6 +9,7 @@ A score only proposes; a person decides.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import combinations, groupby
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +28,7 @@ from vault.ids import SubjectId
 from vault.merging.views import DuplicateCandidate, DuplicateCandidates
 from vault.retention.filter import over_values
 from vault.retention.holds import held_by
+from vault.subjects.leads import MOST_DIGESTS, START, among, count_leads, having_all
 from vault.subjects.rows import search_digest, unpack
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.tables import BLIND_INDEX
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
+    from vault.storage.database import Database
     from vault.subjects.store import StoredSubject
 
 LEAST = 60
@@ -47,7 +50,9 @@ LEAST = 60
 MOST_CANDIDATES = 50
 MOST_OPENED = 200
 MOST_PER_DIGEST = 1_000
-"""Most subjects that are fetched for a digest. A value that more of them share distinguishes no one."""
+"""Most subjects that are fetched for a digest. A value that more share counts only together with others."""
+MOST_SHARING_BOTH = 50_000
+"""Index entries of the rarest of several such values, of each of which the database looks the others up."""
 STEPS = 256
 """Parts of the index in a search for all pairs: one for each first byte of a digest."""
 MOST_SHARING = 8
@@ -78,6 +83,14 @@ class KnownSubject(NamedTuple):
 
     stored: StoredSubject
     traits: list[Trait]
+
+
+class Likely(NamedTuple):
+    """The likeliest subjects; whether there are others; and fields whose value too many people share."""
+
+    subjects: list[SubjectId]
+    is_cut: bool
+    too_wide: list[str]
 
 
 class Pair(NamedTuple):
@@ -136,8 +149,8 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
     if stored.state == "restricted":
         raise Denied(RESTRICTED.detail, code=RESTRICTED.code)
     traits = known[subject].traits
-    likely, is_cut = await comparison.candidates(subject, traits)
-    others = await comparison.open(await comparison.fetch(likely))
+    likely = await comparison.candidates(subject, traits)
+    others = await comparison.open(await comparison.fetch(likely.subjects))
     scored = [(other, *compare(traits, others[other].traits)) for other in others]
     proposed = sorted(
         (
@@ -149,7 +162,8 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
     )
     results = proposed[:MOST_CANDIDATES]
     audit = await comparison.record([stored, *(others[SubjectId(result.id)].stored for result in results)])
-    return DuplicateCandidates(results=results, more=is_cut or len(proposed) > MOST_CANDIDATES, audit=audit)
+    more = likely.is_cut or bool(likely.too_wide) or len(proposed) > MOST_CANDIDATES
+    return DuplicateCandidates(results=results, more=more, too_wide=likely.too_wide, audit=audit)
 
 
 async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[list[Pair]]:
@@ -211,30 +225,57 @@ class _Comparison:
                 traits.append(Trait(source, index_text(source.field.type, value)))
         return traits
 
-    async def candidates(self, subject: SubjectId, traits: list[Trait]) -> tuple[list[SubjectId], bool]:
-        """Find by digest the subjects that would be proposed if equal digests always meant equal values.
-
-        Returns:
-            the likeliest subjects, and whether there may be others.
-        """
+    async def candidates(self, subject: SubjectId, traits: list[Trait]) -> Likely:
+        """Find by digest the subjects that would be proposed if equal digests always meant equal values."""
         services, tenant = self._services, self._caller.tenant
         index_keys = await services.keyring.index_keys(tenant)
-        hints: dict[SubjectId, list[Trait]] = {}
-        is_cut = False
+        hints: dict[SubjectId, list[Trait]] = defaultdict(list)  # a value may be there twice; it counts once
+        common: list[tuple[bytes, Trait]] = []
         for trait in traits:
             for source in self._fields.values():
                 if source.group != trait.source.group:
                     continue
                 digest = search_digest(index_keys, source.field, source.exact, trait.text)
                 rows = await services.subjects.by_digest(tenant, digest, most=MOST_PER_DIGEST + 1)
-                is_cut = is_cut or len(rows) > MOST_PER_DIGEST
-                for other in {other for other, _record in rows} - {subject}:
-                    hints.setdefault(other, []).append(trait)
+                if len(rows) > MOST_PER_DIGEST:
+                    common.append((digest, trait))
+                    continue
+                for other, _record in rows:
+                    hints[other].append(trait)
+        too_wide = await self._add_common(hints, common)
+        hints.pop(subject, None)
         scores = {other: score(shared) for other, shared in hints.items()}
         likely = sorted(
             (other for other in scores if scores[other] >= LEAST), key=lambda other: (-scores[other], other)
         )
-        return likely[:MOST_OPENED], is_cut or len(likely) > MOST_OPENED
+        return Likely(likely[:MOST_OPENED], len(likely) > MOST_OPENED, too_wide)
+
+    async def _add_common(self, hints: dict[SubjectId, list[Trait]], common: list[tuple[bytes, Trait]]) -> list[str]:
+        """Add the values that very many share: to those who share another one, and where several are enough together.
+
+        Returns:
+            the fields of which not all people could be found.
+        """
+        data, tenant = self._services.data, self._caller.tenant
+        enough: list[set[bytes]] = []
+        too_wide: dict[str, None] = {}
+        for size in range(1, min(len(common), MOST_DIGESTS) + 1):
+            for part in combinations(common, size):
+                digests = {digest for digest, _trait in part}
+                if score(trait for _digest, trait in part) < LEAST or any(less <= digests for less in enough):
+                    continue
+                enough.append(digests)
+                found = await _having(data, tenant, list(digests)) if size > 1 else None
+                if found is None:
+                    too_wide.update(dict.fromkeys(trait.source.field.name for _digest, trait in part))
+                for other in found or ():
+                    hints[other].extend(trait for _digest, trait in part)
+        known = sorted(hints)
+        for digest, trait in common:
+            for start in range(0, len(known), PAIRS_AT_ONCE):
+                for other in await among(data, tenant, digest, known[start : start + PAIRS_AT_ONCE]):
+                    hints[other].append(trait)
+        return list(too_wide)
 
     async def record(self, subjects: Iterable[StoredSubject]) -> UUID:
         """Write to the audit log whose data was compared, and by which fields."""
@@ -249,6 +290,16 @@ class _Comparison:
         )
         await self._services.audit_log.append(entry)
         return entry.id
+
+
+async def _having(data: Database, tenant: TenantId, digests: list[bytes]) -> list[SubjectId] | None:
+    """Return the subjects that have all of several digests; None if it is too much work, or they are too many."""
+    counts = {digest: await count_leads(data, tenant, digest, most=MOST_SHARING_BOTH + 1) for digest in digests}
+    if min(counts.values()) > MOST_SHARING_BOTH:
+        return None
+    rarest_first = sorted(digests, key=counts.__getitem__)
+    found = await having_all(data, tenant, rarest_first, after=START, most=MOST_PER_DIGEST + 1)
+    return found if len(found) <= MOST_PER_DIGEST else None
 
 
 async def _confirmed(comparison: _Comparison, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:

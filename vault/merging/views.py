@@ -39,4 +39,8 @@ class DuplicateCandidates(View):
 
     results: list[DuplicateCandidate]
     more: bool
+    too_wide: Annotated[
+        list[str],
+        Field(description="Fields whose value so many share that not all of those people could be compared."),
+    ]
     audit: UUID

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, require_permission
+from vault.access.callers import OPERATOR
 from vault.access.recording import audited, begin_once
 from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Scope, UnknownName
@@ -125,24 +126,25 @@ async def submit_request(
         found = None if pseudonym is None else person
         current = {} if found is None else await current_keys(services, connection, caller.tenant, keys)
         request = _request(policy_set, caller, submission, found, services.clock.now())
-        request = await _linked(connection, caller, request, person)
+        request, shown = await _linked(connection, caller, request, person)
         if submission.follows is not None and request.follows is None and submission.identity is None:
             raise no_request()
         change = RequestChange(services, caller, connection, request, None, [], pseudonym, current.get(person))
-        change.receive(code="several-people" if match.several else None)
+        change.receive(code=match.code)
         if submission.details:
             change.set_details(submission.details)
         if verification is not None and kind.accepts(verification):
             await verify(change, verification)
         # A duplicate would reveal that a claimed identity is known, so only who named the person by id learns of it.
-        submitted = SubmittedRequest.of(change.request, with_duplicate=submission.identity is None)
+        submitted = SubmittedRequest.of(change.request, duplicate_of=None if submission.identity else shown)
         await add_request(connection, caller.tenant, change.request, change.details, change.events)
         await services.audit_log.append_in(connection, change.entries("submit-request"))
         if on_commit is not None:
             await on_commit(connection, submitted)
     await start_approved(services, caller.tenant, change.request)
-    if change.request.duplicate_of is None:
-        # The letter informs the person, who can object if the request is not theirs.
+    if change.request.duplicate_of is None or (caller.principal.id == THE_PERSON and shown is None):
+        # The letter informs the person, who can object if the request is not theirs. It is sent once for the same
+        # thing; what others asked in the person's name does not take away the letter about the person's own request.
         await services.jobs.start("tell-received", caller.tenant, request.id, run=change.request.run)
     return submitted
 
@@ -185,18 +187,37 @@ def _request(
     )
 
 
-async def _linked(connection: AsyncConnection, caller: Caller, request: Request, subject: SubjectId) -> Request:
+async def _linked(
+    connection: AsyncConnection, caller: Caller, request: Request, subject: SubjectId
+) -> tuple[Request, UUID | None]:
     """Link a request to an open one for the same thing, and to the earlier one that it continues.
 
     An earlier request of another person is not linked. A link has no effect: neither request is verified by the other.
+
+    Returns:
+        the request, and which open one for the same thing the caller may learn of. The link itself is for staff.
     """
     others = await open_requests_of(connection, caller.tenant, subject)
-    same = [other.id for other in others if (other.kind, other.scope) == (request.kind, request.scope)]
+    same = [other for other in others if (other.kind, other.scope) == (request.kind, request.scope)]
     earlier = None if request.follows is None else await find_request(connection, caller.tenant, request.follows)
     is_same_person = earlier is not None and earlier.request.subject == subject
-    return msgspec.structs.replace(
-        request, duplicate_of=same[0] if same else None, follows=request.follows if is_same_person else None
+    linked = msgspec.structs.replace(
+        request, duplicate_of=same[0].id if same else None, follows=request.follows if is_same_person else None
     )
+    return linked, next((other.id for other in same if _is_the_askers(caller, other)), None)
+
+
+def _is_the_askers(caller: Caller, other: Request) -> bool:
+    """Return whether an open request about the same person was made by the same asker.
+
+    Anyone can ask in a person's name, by the form of the same app too: that a request is the person's own is known once
+    it was verified, or if it was made in a session of theirs.
+    """
+    if caller.principal.id == OPERATOR:
+        return True
+    if caller.principal.id == THE_PERSON:
+        return other.recorder == THE_PERSON or other.verification is not None
+    return other.recorder == caller.principal.id and other.verification is not None
 
 
 def _check(policy_set: PolicySet, submission: Submission, now: datetime) -> None:

@@ -88,14 +88,27 @@ async def start_approved(services: Services, tenant: TenantId, request: Request)
 EMAIL = "email"
 EXTERNAL_ID = "external_id"
 MOST_CANDIDATES = 50
-"""Subjects compared for one address."""
+"""Subjects compared for one address. An address that leads to more proves no one."""
 
 
 class Match(NamedTuple):
-    """The person whom a claimed identity matches; ``several`` if it matches more than one, and so none for certain."""
+    """The person whom a claimed identity matches.
+
+    ``several`` if it matches more than one, and so none for certain; ``wide`` if it leads to more than are compared.
+    """
 
     subject: SubjectId | None
     several: bool = False
+    wide: bool = False
+
+    @property
+    def code(self) -> str | None:
+        """Return why no one was found although the identity leads to people, for staff; None if that is not so."""
+        return "too-many-people" if self.wide else "several-people" if self.several else None
+
+
+class _TooWide(Exception):
+    """An identity leads to more subjects than are compared."""
 
 
 async def find_person(services: Services, tenant: TenantId, identity: Mapping[str, object]) -> Match:
@@ -111,7 +124,10 @@ async def find_person(services: Services, tenant: TenantId, identity: Mapping[st
     """
     external_ids = identity.get(EXTERNAL_ID)
     if set(identity) == {EMAIL}:
-        candidates = await _by_email(services, tenant, identity[EMAIL])
+        try:
+            candidates = await _by_email(services, tenant, identity[EMAIL])
+        except _TooWide:
+            return Match(None, wide=True)
     elif set(identity) == {EXTERNAL_ID} and isinstance(external_ids, dict) and external_ids:
         candidates = await _by_external(services, tenant, external_ids)
     else:
@@ -149,7 +165,9 @@ async def _by_email(services: Services, tenant: TenantId, given: object) -> set[
 async def _holders(services: Services, tenant: TenantId, field: Field, index: Index, text: str) -> set[SubjectId]:
     """Find the subjects that have this address: the digest gives candidates, which are compared after unsealing."""
     digest = search_digest(await services.keyring.index_keys(tenant), field, index, text)
-    at: list[tuple[SubjectId, RecordId]] = await services.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES)
+    at: list[tuple[SubjectId, RecordId]] = await services.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES + 1)
+    if len(at) > MOST_CANDIDATES:
+        raise _TooWide  # a single match among the first would prove nothing about the others
     no_one = None if at else stand_in(tenant, field.name)
     if no_one is not None:  # the same work as for a person, so that it does not show whether there is one
         at = [(no_one.subject.id, no_one.record.id)]

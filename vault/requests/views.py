@@ -33,13 +33,13 @@ class SubmittedRequest(View):
     duplicate_of: Annotated[
         OmitIfNone[UUID],
         Field(
-            description="An open request of the same person for the same thing. Only if the person was named by id: to "
-            "others it would reveal that the person is known.",
+            description="An open request of the same asker about the same person for the same thing. Only if the "
+            "person was named by id: to others it would reveal that the person is known.",
         ),
     ] = None
 
     @classmethod
-    def of(cls, request: Request, *, with_duplicate: bool) -> SubmittedRequest:
+    def of(cls, request: Request, *, duplicate_of: UUID | None) -> SubmittedRequest:
         """Return the answer to a submission."""
         return cls(
             id=request.id,
@@ -47,7 +47,7 @@ class SubmittedRequest(View):
             due=request.due.on,
             due_rule=request.due.rule,
             internal_due=request.internal_due.on,
-            duplicate_of=request.duplicate_of if with_duplicate else None,
+            duplicate_of=duplicate_of,
         )
 
 

@@ -74,6 +74,21 @@ _PAIRS = Query(
 )
 
 
+_AMONG = Query(
+    select(BLIND_INDEX.c.subject_id).where(
+        BLIND_INDEX.c.tenant_id == bindparam("tenant"),
+        BLIND_INDEX.c.digest == bindparam("digest"),
+        any_of(BLIND_INDEX.c.subject_id, "subjects"),
+    )
+)
+
+
+async def among(database: Database, tenant: TenantId, digest: bytes, subjects: Sequence[SubjectId]) -> set[SubjectId]:
+    """Return which of some subjects have a digest."""
+    rows = await database.fetch(_AMONG, tenant=tenant, digest=digest, subjects=list(subjects))
+    return {SubjectId(row[0]) for row in rows}
+
+
 async def count_leads(database: Database, tenant: TenantId, digest: bytes, *, most: int) -> int:
     """Count the entries of a digest, and stop at ``most``."""
     ((count,),) = await database.fetch(_COUNT, tenant=tenant, digest=digest, most=most)
