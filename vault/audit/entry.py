@@ -312,9 +312,10 @@ disclosure_of = msgspec.json.Decoder(Disclosure).decode
 
 
 def id_before(moment: datetime) -> UUID:
-    """Return an id that is smaller than those of all entries since a moment; the log is ordered by id.
+    """Return an id that is smaller than those of all entries since a moment.
 
-    The id and the time of an entry are taken one after the other. The margin of a day allows for an adjusted clock.
+    The id and the time of an entry are taken one after the other. The margin of a day allows for an adjusted clock; ids
+    of a process never go back, so they are not behind the times.
     """
     milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=max(0, (milliseconds << 80) - MARGIN))

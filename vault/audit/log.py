@@ -14,12 +14,13 @@ from sqlalchemy import Index, LargeBinary, String, literal, select
 from sqlalchemy.exc import IntegrityError
 
 from vault.audit.entry import KINDS, Entry, checked, decode, disclosure_of, id_before, leaf_hash, use_of
+from vault.audit.order import PATIENCE, last_settled
 from vault.audit.refusals import Refusals
 from vault.clock import rfc3339
-from vault.errors import Unavailable
+from vault.errors import Fault, InvalidInput, Unavailable
 from vault.ids import EntryId, new_id
 from vault.storage.batcher import Batcher
-from vault.storage.columns import DataTable, Id, Ids, Moment, column, table_of
+from vault.storage.columns import DataTable, Id, Ids, Moment, Number, column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -38,6 +39,7 @@ class AuditEntry(DataTable, table=True):
     """One entry: its canonical bytes, and the few columns by which people look for it."""
 
     __tablename__ = "audit_entry"
+    __table_args__ = (Index("ix_audit_entry_tenant_id_number", "tenant_id", "number", unique=True),)
 
     tenant_id: str = column(String(64), primary_key=True)
     id: UUID = column(Id, primary_key=True)
@@ -47,6 +49,7 @@ class AuditEntry(DataTable, table=True):
     decision: str = column(String(16))
     body: bytes = column(LargeBinary)
     leaf: bytes = column(LargeBinary(32))
+    number: int = column(Number)
 
 
 class AuditSubject(DataTable, table=True):
@@ -100,8 +103,12 @@ MOST_IN_FLIGHT = 1_000_000
 """Most entries in one commit. None is left for a second commit, which the deadline would not cover."""
 
 
+BEGINNING = EntryId(UUID(int=0))
+"""The id of no entry: what comes after it is the whole log."""
+
+
 class Page(NamedTuple):
-    """Some entries, newest first, and the cursor of the next page."""
+    """Some entries, and the id of the last one if there are more in that direction."""
 
     entries: list[Entry]
     next: EntryId | None
@@ -130,12 +137,14 @@ class AuditLog:
 
     Args:
         deadline: seconds after which an append that is not durable fails, and the call with it.
+        patience: seconds for which a page waits for transactions that append.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, deadline: float = 2.0) -> None:
+    def __init__(self, database: Database, clock: Clock, *, deadline: float = 2.0, patience: float = PATIENCE) -> None:
         self._database = database
         self._clock = clock
         self._deadline = deadline
+        self._patience = patience
         self._batcher: Batcher[_Rows, None] = Batcher(self._commit, most=MOST_IN_FLIGHT)
         self.refusals = Refusals(self, clock)
 
@@ -187,19 +196,33 @@ class AuditLog:
         principal: UUID | None = None,
         action: str | None = None,
         before: EntryId | None = None,
+        after: EntryId | None = None,
         limit: int = 50,
     ) -> Page:
-        """List a tenant's entries, newest first, filtered by subject, principal or action."""
-        statement = select(ENTRY.c.body).where(ENTRY.c.tenant_id == tenant).order_by(ENTRY.c.id.desc())
+        """List a tenant's entries in the order of the log, filtered by subject, principal or action.
+
+        They are the newest first, optionally those before an entry; or those after an entry, the oldest first. What
+        readers may rely on is said in :mod:`vault.audit.order`.
+
+        Raises:
+            InvalidInput: the log has no entry with the id of ``before`` or ``after``.
+        """
+        last = await last_settled(self._database, patience=self._patience)
+        ordered = ENTRY.c.number.desc() if after is None else ENTRY.c.number
+        statement = select(ENTRY.c.body).where(ENTRY.c.tenant_id == tenant).order_by(ordered)
+        if last is not None:
+            statement = statement.where(ENTRY.c.number <= last)
         if subject is not None:
             statement = statement.where(ENTRY.c.id.in_(self._naming(tenant, subject)))
         if principal is not None:
             statement = statement.where(ENTRY.c.principal_id == principal)
         if action is not None:
             statement = statement.where(ENTRY.c.action == action)
-        if before is not None:
-            statement = statement.where(ENTRY.c.id < before)
         async with self._database.reading() as connection:
+            if before is not None:
+                statement = statement.where(ENTRY.c.number < await _number_of(connection, tenant, before))
+            if after is not None:
+                statement = statement.where(ENTRY.c.number > await _number_of(connection, tenant, after))
             bodies = (await connection.execute(statement.limit(limit + 1))).scalars().all()
         entries = [decode(body) for body in bodies[:limit]]
         return Page(entries, EntryId(entries[-1].id) if len(bodies) > limit else None)
@@ -275,6 +298,17 @@ class AuditLog:
         if after is not None:
             alone, together = alone.where(SUBJECT.c.entry_id > after), together.where(BATCH.c.entry_id > after)
         return alone if self._database.dialect == "sqlite" else alone.union_all(together)
+
+
+async def _number_of(connection: AsyncConnection, tenant: TenantId, entry: EntryId) -> int:
+    if entry == BEGINNING:
+        return 0
+    statement = select(ENTRY.c.number).where(ENTRY.c.tenant_id == tenant, ENTRY.c.id == entry)
+    number: int | None = (await connection.execute(statement)).scalar_one_or_none()
+    if number is None:
+        fault = Fault("", "invalid-cursor", "Pass the id of an entry, such as the previous page's `next`, unchanged.")
+        raise InvalidInput("The audit log has no entry with this id.", faults=[fault], code="invalid-cursor")
+    return number
 
 
 def _rows(unchecked: Entry) -> _Rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -13,6 +12,7 @@ from uuid import UUID
 import typer
 
 from vault.audit.entry import Action, encode
+from vault.audit.log import BEGINNING
 from vault.cli.command import TOP_LEVEL, Opener, Session, command, make_group, past
 from vault.cli.output import note
 from vault.cli.progress import time_bar
@@ -21,22 +21,17 @@ from vault.governance.processing_record import YEAR
 from vault.governance.processing_record import processing_record as make_record
 from vault.governance.query import PAGE_LIMIT, AuditQuery, read_audit
 from vault.governance.record_formats import write_record
-from vault.ids import Pseudonym, SubjectId
+from vault.ids import EntryId, Pseudonym, SubjectId
 from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from vault.audit.entry import Entry
     from vault.governance.views import ProcessingRecord
-    from vault.ids import EntryId
 
 
 SECONDS = 1.0
 """Interval at which `--follow` fetches new entries."""
-REMEMBERED = 5_000
-"""Number of printed entries that `--follow` remembers, because nodes may commit entries a little out of order."""
 PAGE = 200
-MINUTE = 60_000 << 80
-"""Tolerated difference of nodes' clocks, as a distance between ids, whose first 48 bits are ms (RFC 9562 §5.7)."""
 
 group = make_group("cdv audit tail", "cdv audit tail --follow --action read")
 
@@ -60,7 +55,7 @@ async def tail(
     for entry in reversed(page.entries[:lines]):
         _print(entry, as_json=session.as_json)
     if follow:
-        await _Follower(session, query, page.entries).go_on()
+        await _Follower(session, query, EntryId(page.entries[0].id) if page.entries else BEGINNING).go_on()
 
 
 class _Follower:
@@ -69,35 +64,31 @@ class _Follower:
     The whole run is one reading, which is recorded with the first page: an entry for each fetch would fill the log.
     """
 
-    def __init__(self, session: Session, query: AuditQuery, known: list[Entry]) -> None:
+    def __init__(self, session: Session, query: AuditQuery, last: EntryId) -> None:
         self._session = session
         self._query = query
-        self._known: deque[UUID] = deque((entry.id for entry in known), REMEMBERED)
-        # Entries older than all known ones are not new, nor are those a minute older than the newest.
-        self._since = max(known[-1].id.int, known[0].id.int - MINUTE) if known else 0
+        self._last = last
 
     async def go_on(self) -> None:
         """Print until interrupted."""
         while True:
-            for entry in reversed(await self._new()):
-                self._known.append(entry.id)
-                _print(entry, as_json=self._session.as_json)
+            while entries := await self._new():
+                for entry in entries:
+                    _print(entry, as_json=self._session.as_json)
             await asyncio.sleep(SECONDS)
 
     async def _new(self) -> list[Entry]:
-        """Fetch the entries not printed yet, newest first, back to the first page without any."""
-        known, pseudonym = set(self._known), await self._pseudonym()
-        new: list[Entry] = []
-        before: EntryId | None = None
-        while True:
-            page = await self._session.services.audit_log.entries(
-                self._session.tenant, subject=pseudonym, action=self._query.action, before=before, limit=PAGE
-            )
-            fresh = [entry for entry in page.entries if entry.id not in known and entry.id.int > self._since]
-            new += fresh
-            if not fresh or page.next is None:
-                return new
-            before = page.next
+        """Fetch some entries that are not printed yet, oldest first."""
+        page = await self._session.services.audit_log.entries(
+            self._session.tenant,
+            subject=await self._pseudonym(),
+            action=self._query.action,
+            after=self._last,
+            limit=PAGE,
+        )
+        if page.entries:
+            self._last = EntryId(page.entries[-1].id)
+        return page.entries
 
     async def _pseudonym(self) -> Pseudonym | None:
         subject, session = self._query.subject, self._session

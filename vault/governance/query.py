@@ -25,25 +25,30 @@ PAGE_LIMIT: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class AuditQuery:
-    """Which entries to list; ``before`` is the id that the page ends before, ``limit`` is 1 to 500."""
+    """Which entries to list: those before or after an entry, by its id, and 1 to 500 of them."""
 
     subject: SubjectId | None = None
     principal: UUID | None = None
     action: str | None = None
     before: EntryId | None = None
+    after: EntryId | None = None
     limit: int = 50
 
 
 @audited("read-audit")
 async def read_audit(services: Services, caller: Caller, query: AuditQuery) -> Page:
-    """List audit entries of the caller's tenant, newest first, without the entry of this reading.
+    """List audit entries of the caller's tenant, without the entry of this reading.
+
+    They are the newest first, and those after an entry the oldest first.
 
     Raises:
         Denied: the caller may not read the log.
-        InvalidInput: the limit is out of 1 to 500.
+        InvalidInput: the limit is out of 1 to 500, ``before`` or ``after`` is no entry, or both are given.
     """
     if not 1 <= query.limit <= PAGE_LIMIT:
         raise InvalidInput(f"a page has 1 to {PAGE_LIMIT} entries", code="invalid-page")
+    if query.before is not None and query.after is not None:
+        raise InvalidInput("a page is before an entry or after one, not both", code="invalid-page")
     await require_permission(services, caller, "vault:audit", "read", audit_action="read-audit")
     pseudonym = None
     if query.subject is not None:
@@ -55,6 +60,7 @@ async def read_audit(services: Services, caller: Caller, query: AuditQuery) -> P
         principal=query.principal,
         action=query.action,
         before=query.before,
+        after=query.after,
         limit=query.limit,
     )
     entry = audit_entry(

@@ -63,7 +63,7 @@ class AuditEntry(View):
 
 
 class AuditPage(View):
-    """Audit entries, newest first; ``next`` is the `before` of the next page."""
+    """Audit entries, newest first, or oldest first after an entry; the next page goes on from ``next``."""
 
     entries: list[AuditEntry]
     next: str | None

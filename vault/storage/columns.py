@@ -83,6 +83,16 @@ class Moment(TypeDecorator[datetime]):
         return value if value is None or dialect.name == "postgresql" else from_microseconds(value)
 
 
+class Number(TypeDecorator[int]):
+    """A row's place in the order of its table, which the database gives at the insert; no row brings one.
+
+    PostgreSQL takes it from a sequence (the column's default), SQLite counts the rows of the tenant.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 """A row of a query; its columns are attributes."""
 
@@ -122,6 +132,11 @@ def column(kind: TypeEngine[Any] | type[TypeEngine[Any]], *, nullable: bool = Fa
     A column is not null, unless ``nullable`` is set. ``options`` are passed on to SQLAlchemy's ``Column``.
     """
     return Field(sa_column=Column(kind, nullable=nullable, **options))  # type: ignore[arg-type]
+
+
+def brought(table: Table) -> list[Column[Any]]:
+    """Return the columns of which a whole row has values: all but those that the database fills."""
+    return [column for column in table.columns if not isinstance(column.type, Number)]
 
 
 def table_of(row: type[SQLModel]) -> Table:

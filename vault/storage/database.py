@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from vault.errors import Misconfigured
 from vault.storage import sqlite_driver
+from vault.storage.columns import brought
 from vault.storage.failures import hush, hush_engine, translated
 from vault.storage.query import native
 
@@ -92,7 +93,7 @@ class Database:
             return await self._lane.fetch(query, values)
 
     async def append(self, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
-        """Insert whole rows (all columns, in the table's order) into several tables by one durable commit."""
+        """Insert whole rows (all columns but those of the database) into several tables by one durable commit."""
         with translated():
             await self._lane.append(batch)
 
@@ -111,7 +112,7 @@ class Database:
         try:
             with translated():
                 await driver.copy_records_to_table(
-                    table.name, records=rows, columns=[column.name for column in table.columns]
+                    table.name, records=rows, columns=[column.name for column in brought(table)]
                 )
         except (TypeError, ValueError, ArithmeticError) as error:
             hush(error)  # asyncpg quotes what it cannot encode

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 from sqlalchemy.dialects import postgresql
 
-from vault.storage.columns import Ids
+from vault.storage.columns import Ids, brought
 from vault.storage.failures import driver_failures
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Shape(NamedTuple):
     @property
     def parameters(self) -> int:
         """Count the places for values."""
-        return len(self.sames) or self.rows * len(self.table.columns)
+        return len(self.sames) or self.rows * len(brought(self.table))
 
 
 def _column_by_column(table: Table, rows: Sequence[tuple[object, ...]]) -> tuple[Shape, list[object]]:
@@ -177,7 +177,7 @@ def _insert_together(shapes: tuple[Shape, ...]) -> str:
 
 
 def _insert_values(shape: Shape, before: int) -> str:
-    kinds = [_postgres_type(column.type) for column in shape.table.columns]
+    kinds = [_postgres_type(column.type) for column in brought(shape.table)]
     places = [
         ", ".join(f"${before + row * len(kinds) + n}::{kind}" for n, kind in enumerate(kinds, 1))
         for row in range(shape.rows)
@@ -186,14 +186,14 @@ def _insert_values(shape: Shape, before: int) -> str:
 
 
 def _into(table: Table) -> str:
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    names = ", ".join(f'"{column.name}"' for column in brought(table))
     return f'INSERT INTO "{table.name}" ({names})'
 
 
 def _insert_arrays(shape: Shape, before: int) -> str:
     table, sames = shape.table, shape.sames
     shown, arrays, aliases = [], [], []
-    for position, (column, same) in enumerate(zip(table.columns, sames, strict=True), before + 1):
+    for position, (column, same) in enumerate(zip(brought(table), sames, strict=True), before + 1):
         kind = _postgres_type(column.type)
         shown.append(f"${position}::{kind}" if same else f"c{position}")
         if not same:

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from vault.storage.columns import brought
 from vault.storage.query import native
 
 if TYPE_CHECKING:
@@ -147,9 +148,13 @@ class SqliteLane:
 @lru_cache(maxsize=64)
 def insert_text(table: Table) -> str:
     """Write the plain insert of whole rows, in the table's order of columns."""
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
-    marks = ", ".join("?" * len(table.columns))
-    return f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'  # noqa: S608 - names of our own tables
+    places = {column.name: f"?{place}" for place, column in enumerate(brought(table), 1)}
+    for column in table.columns.keys() - places.keys():
+        # There is one writer at a time, so that no other row takes the number; the index knows the greatest.
+        greatest = f'SELECT max("{column}") FROM "{table.name}" WHERE "tenant_id" = {places["tenant_id"]}'  # noqa: S608
+        places[column] = f"coalesce(({greatest}), 0) + 1"
+    names = ", ".join(f'"{name}"' for name in places)
+    return f'INSERT INTO "{table.name}" ({names}) VALUES ({", ".join(places.values())})'  # noqa: S608 - our own names
 
 
 def cut_log(file: SqliteFile, timeout: float) -> bool:

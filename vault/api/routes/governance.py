@@ -57,7 +57,8 @@ class AuditFilter(BaseModel):
     subject: UUID | None = None
     principal: UUID | None = None
     action: Annotated[str | None, Field(max_length=32)] = None
-    before: UUID | None = None
+    before: Annotated[UUID | None, Field(description="Only entries before this one, newest first.")] = None
+    after: Annotated[UUID | None, Field(description="Only entries after this one, oldest first.")] = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 
@@ -172,12 +173,17 @@ def _weight(parameter: str) -> float:
 
 @audit_router.get("/audit/entries", operation_id="listAuditEntries")
 async def entries(query: Annotated[AuditFilter, Query()], services: ServicesDep, caller: CallerDep) -> AuditPage:
-    """List audit entries, newest first; `before` takes the `next` of the previous page."""
+    """List audit entries, newest first; `before` takes the `next` of the previous page.
+
+    To follow the log, pass the `id` of the newest entry as `after`, and then that of the last one of each page: entries
+    appear in the order of the log, so none is missed. The whole log comes after `00000000-0000-0000-0000-000000000000`.
+    """
     audit_query = AuditQuery(
         subject=None if query.subject is None else SubjectId(query.subject),
         principal=query.principal,
         action=query.action,
         before=None if query.before is None else EntryId(query.before),
+        after=None if query.after is None else EntryId(query.after),
         limit=query.limit,
     )
     return AuditPage.of(await read_audit(services, caller, audit_query))
