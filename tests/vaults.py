@@ -129,7 +129,7 @@ class Node:
 
     async def entries(self, tenant: str | None = None):
         """Return all audit entries, the oldest first, read past all doors."""
-        statement = select(ENTRY.c.body).order_by(ENTRY.c.id)
+        statement = select(ENTRY.c.body).order_by(ENTRY.c.number)
         if tenant is not None:
             statement = statement.where(ENTRY.c.tenant_id == tenant)
         async with self.services.data.reading() as connection:

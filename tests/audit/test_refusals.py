@@ -29,7 +29,7 @@ def refused(ledger, who, action="read-holds", **facts):
 async def written(database):
     async with database.reading() as connection:
         return [
-            decode(body) for body in (await connection.execute(select(ENTRY.c.body).order_by(ENTRY.c.id))).scalars()
+            decode(body) for body in (await connection.execute(select(ENTRY.c.body).order_by(ENTRY.c.number))).scalars()
         ]
 
 
