@@ -175,3 +175,10 @@ def test_every_setting_has_a_description():
     plain = {"host", "port", "database_connections", "log_level", "oidc"}
     described = set(re.findall(r'^    (\w+): [^\n]+\n    """', source, re.MULTILINE))
     assert set(Settings.model_fields) == described | plain
+
+
+def test_trusted_proxies_are_networks(tmp_path):
+    assert load(tmp_path, trusted_proxies="10.0.0.0/8, fd00::/8").proxies == ("10.0.0.0/8", "fd00::/8")
+    for wrong in ("10.0.0.0/99", "proxy.example.org", "10.0.0.1/8"):
+        with pytest.raises(Misconfigured, match="trusted_proxies"):
+            load(tmp_path, trusted_proxies=wrong)

@@ -82,7 +82,7 @@ def serve(
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=False,  # the vault does not use the client address, so no proxy is trusted
+        proxy_headers=False,  # the vault reads them itself, and only of proxies that the settings name
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=WORKER_SECONDS,
     )

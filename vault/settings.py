@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -102,6 +103,10 @@ class Settings(BaseSettings):
     """Searches of one principal in a minute, on all nodes together."""
     writes_per_minute: Annotated[int, Field(ge=1)] = 6_000
     """Calls by which one principal may change anything in a minute, on all nodes together."""
+    strangers_per_minute: Annotated[int, Field(ge=1)] = 60
+    """Calls without a sign-in from one address in a minute, in each process."""
+    trusted_proxies: str = ""
+    """Networks of proxies whose ``X-Forwarded-For`` names the client, separated by commas; empty: none is trusted."""
     letters_per_day: Annotated[int, Field(ge=1)] = 20
     """Letters to one person within a day, on all nodes together; one-time codes have limits of their own."""
     keys_kept: Annotated[int, Field(ge=0)] = 20_000
@@ -130,6 +135,18 @@ class Settings(BaseSettings):
         if folder is not None:
             sources.append(TomlConfigSettingsSource(settings_cls, Path(folder) / FILE))
         return tuple(sources)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        for network in _listed(value):
+            ip_network(network)
+        return value
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Return the networks of trusted proxies."""
+        return _listed(self.trusted_proxies)
 
     @property
     def data_url(self) -> str:
@@ -164,6 +181,10 @@ def shipped_policies() -> Path:
     package = Path(__file__).parent
     installed = package / "_shipped" / "policies"
     return installed if installed.is_dir() else package.parent / "policies"
+
+
+def _listed(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def _sqlite(path: Path) -> str:

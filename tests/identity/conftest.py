@@ -46,8 +46,21 @@ class Inbox:
         self.letters: list[Received] = []
         self.refuse: str | None = None
         self.port = 0
+        self.steps = 0
+        """What the relay has answered between greetings and ends."""
+
+    async def handle_NOOP(self, server, session, envelope, arg):
+        self.steps += 1
+        return "250 OK"
+
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        self.steps += 1
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_RCPT(self, server, session, envelope, address, options):
+        self.steps += 1
         if self.refuse is not None:
             return f"{self.refuse} <{address}>"
         envelope.rcpt_tos.append(address)
@@ -55,6 +68,7 @@ class Inbox:
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
+        self.steps += 2  # the command and the text
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         options = [*envelope.mail_options, *envelope.rcpt_options]
         self.letters.append(Received(envelope.mail_from, list(envelope.rcpt_tos), options, message, envelope.content))

@@ -7,9 +7,12 @@ import json
 from collections import Counter
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
+from aiosmtplib import SMTP
 
 from tests.vaults import ADA, OTHER, problem
+from vault.api.app import create_app
 from vault.audit.log import AuditLog
 from vault.crypto.seal import SubjectKeys
 from vault.identity import sessions as sign_in
@@ -133,7 +136,7 @@ async def test_the_work_before_the_answer_is_the_same_for_known_and_unknown_peop
 
 
 class _Work:
-    """Counts what requests for codes do: values unsealed, transactions of codes and entries, letters written."""
+    """Counts what requests for codes do: values unsealed, transactions, letters written, connections to the relay."""
 
     def __init__(self, monkeypatch):
         self.counts = Counter()
@@ -142,6 +145,7 @@ class _Work:
             (Database, "transaction"),
             (AuditLog, "append"),
             (letters, "write"),
+            (SMTP, "connect"),
         ):
             monkeypatch.setattr(owner, name, self._counted(name, getattr(owner, name)))
 
@@ -166,11 +170,13 @@ async def test_the_whole_work_is_the_same_for_known_and_unknown_people(mailing, 
 
     async def measured(identity, at=tenant):
         work.counts.clear()
+        steps = inbox.steps
         await ask(node, {"identity": identity, "tenant": at})
-        return dict(work.counts)
+        return {**work.counts, "relay": inbox.steps - steps}
 
     known = await measured({"email": "ada@example.org"})
-    assert known.keys() == {"open_all", "transaction", "write"}
+    assert known.keys() == {"open_all", "transaction", "write", "connect", "relay"}
+    assert (known["connect"], known["relay"]) == (1, 4)
     assert len(inbox.letters) == 1
     assert await measured({"email": "stranger@example.org"}) == known
     assert await measured({"email": "stranger@example.org"}, "brand-three") == known
@@ -188,8 +194,9 @@ async def test_the_work_is_the_same_beyond_the_limit_of_a_person(sqlite_mailing,
     counts = []
     for system in systems:
         work.counts.clear()
+        steps = inbox.steps
         await ask(sqlite_mailing, {"identity": {"external_id": {system: "1"}}})
-        counts.append(dict(work.counts))
+        counts.append({**work.counts, "relay": inbox.steps - steps})
     assert len(inbox.letters) == 3
     assert all(each == counts[0] for each in counts)
 
@@ -418,6 +425,27 @@ async def test_tries_of_unknown_codes_do_not_use_up_the_limit_for_others(mailing
     answers = [await enter(mailing, junk, "00000000") for _ in range(10) for junk in (str(uuid4()), used)]
     assert [each.status_code for each in answers] == [404] * 8 + [429] * 12
     assert (await enter(mailing, session, inbox.last().code)).status_code == 201
+
+
+async def test_one_address_does_not_use_up_the_limits_of_others(sqlite_place, clock, inbox):
+    async with sqlite_place.node(clock, smtp_url=f"smtp://127.0.0.1:{inbox.port}", strangers_per_minute=60) as node:
+        await node.create()
+        session = await ask(node)
+        transport = httpx.ASGITransport(create_app(node.vault), client=("203.0.113.9", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://vault") as junk:
+            for number in range(500):
+                claim = {"identity": {"email": f"x{number}@example.org"}}
+                answers = [
+                    await junk.post(SESSIONS, json=claim),
+                    await junk.post(OPEN, json={"session": session, "code": "00000000"}),
+                ]
+        for answer in answers:
+            problem(answer, 429, "rate-limited")
+        await node.services.mail.settled()
+        code = inbox.letters[0].code
+        assert (await enter(node, session, code)).status_code == 404  # its five attempts are used up
+        session = await ask(node)
+        assert (await enter(node, session, inbox.last().code)).status_code == 201
 
 
 async def test_tries_of_live_codes_are_limited(sqlite_mailing, inbox, monkeypatch):

@@ -16,6 +16,7 @@ from vault.api.routes import consent, governance, me, read, recipients, requests
 from vault.api.schemas import EVERYWHERE, error_responses
 from vault.consent.double_opt_in import Confirmations
 from vault.http import problems
+from vault.http.addresses import Addresses
 from vault.http.metrics import Sizes
 from vault.http.middleware import Deadline, RequestMiddleware
 from vault.identity.sessions import People
@@ -60,6 +61,9 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.sign_ins = SignIns(vault.services)
     app.state.confirmations = Confirmations(vault.services)
     app.state.people = People(vault.services)
+    app.state.strangers = Addresses(
+        vault.services.clock, most=vault.settings.strangers_per_minute, proxies=vault.settings.proxies
+    )
     app.state.public_url = vault.settings.public_url
     app.state.in_flight_for = timedelta(seconds=vault.settings.request_deadline) + BEYOND_DEADLINE
     app.state.ready = vault.ready

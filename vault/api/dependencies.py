@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from vault.access.callers import SignIns
     from vault.export.download import Download
+    from vault.http.addresses import Addresses
 
 
 T = TypeVar("T")
@@ -86,12 +87,24 @@ async def signed_in(
     return caller
 
 
+async def stranger(request: Request) -> None:
+    """Count a call of a route that needs no sign-in.
+
+    Raises:
+        TooMany: its address has used up this minute. It leaves no audit entry: it must cost less than it prevents.
+    """
+    addresses: Addresses = request.app.state.strangers
+    addresses.count(request.scope)
+
+
 def services_of(request: Request) -> Services:
     """Return the services of the open vault."""
     services: Services = request.app.state.services
     return services
 
 
+BY_ADDRESS: Final = [Depends(stranger)]
+"""The dependencies of a route that needs no sign-in."""
 CallerDep = Annotated[Caller, Depends(signed_in)]
 ServicesDep = Annotated[Services, Depends(services_of)]
 

@@ -26,7 +26,9 @@ from vault import logs
 from vault.errors import Conflict, Misconfigured, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    import aiosmtplib
 
 TIMEOUT: Final = 10.0
 """Seconds for each step of the dialogue with the relay."""
@@ -39,6 +41,8 @@ _ADDRESS: Final = re.compile(r"""([^\s@"(),:;<>\[\]\\]{1,64})@([^\s@"(),:;<>\[\]
 _ENCODED: Final = "=?"
 """Begins an encoded word (RFC 2047). Mail readers decode it anywhere in a header, and it can contain line ends."""
 _LINE: Final = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]{1,200}")
+_STEPS: Final = ("MAIL", "RCPT", "DATA", "the text")
+"""What the relay answers between the greeting and the end."""
 _FINAL: Final = range(500, 600)
 
 log = logs.get_logger()
@@ -126,6 +130,27 @@ class Mail:
             MailNotConfigured: there is no relay, or no sender.
             MailFailed: the relay does not answer, has no TLS, or refuses.
         """
+        await self._converse(letter, lambda client, message: client.send_message(message))
+
+    async def pretend(self, letter: Letter) -> None:
+        """Do all that sending a letter takes, but for the letter: the relay gets as many commands that do nothing.
+
+        For nobody's letter, so that the load of the process does not reveal who gets one.
+
+        Raises:
+            MailNotConfigured: there is no relay, or no sender.
+            MailFailed: the relay does not answer, or has no TLS.
+        """
+
+        async def say_nothing(client: aiosmtplib.SMTP, _message: EmailMessage) -> None:
+            for _step in _STEPS:
+                await client.noop()
+
+        await self._converse(letter, say_nothing)
+
+    async def _converse(
+        self, letter: Letter, say: Callable[[aiosmtplib.SMTP, EmailMessage], Awaitable[object]]
+    ) -> None:
         import aiosmtplib  # late, because most commands send no letter
 
         sender = self._sender or letter.sender
@@ -138,14 +163,15 @@ class Mail:
         failed: MailFailed | None = None
         async with self._slots:
             try:
-                await aiosmtplib.send(
-                    message,
+                client = aiosmtplib.SMTP(
                     **asdict(self._relay),
                     tls_context=self._context,
                     # The greeting names the sender's domain, so that it does not disclose this machine's name.
                     local_hostname=_ascii_domain(sender),
                     timeout=TIMEOUT,
                 )
+                async with client:
+                    await say(client, message)
             except (aiosmtplib.SMTPException, OSError, ValueError) as error:  # TimeoutError is an OSError
                 code = getattr(error, "code", None)
                 if isinstance(code, int):  # the status of the relay's answer

@@ -13,7 +13,15 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AwareDatetime, Field, JsonValue
 
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
-from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep, cursor_of, json_response
+from vault.api.dependencies import (
+    BY_ADDRESS,
+    CallerDep,
+    ServicesDep,
+    StoredResponse,
+    WriteDep,
+    cursor_of,
+    json_response,
+)
 from vault.api.schemas import PROBLEM, TEXT, Body, Cursor, Limit, error_responses
 from vault.consent.model import By, Method
 from vault.consent.query import check_consents, consent_state
@@ -194,6 +202,7 @@ async def check(body: ConsentCheck, services: ServicesDep, caller: CallerDep) ->
 @router.post(
     "/consents:confirm",
     operation_id="confirmConsent",
+    dependencies=BY_ADDRESS,
     response_model=RecordedEvent,
     responses={200: {"content": {"text/html": TEXT}}, **INVALID},
     openapi_extra={
@@ -224,6 +233,7 @@ async def confirm(request: Request) -> Response:
 @router.get(
     "/consents:confirm",
     operation_id="showConfirmationPage",
+    dependencies=BY_ADDRESS,
     response_class=Response,
     responses={200: {"content": {"text/html": TEXT}}, **INVALID},
     openapi_extra={"security": []},

@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field
 
 from vault.access.recording import SaveResponse, audited, begin_once
-from vault.api.dependencies import IdempotencyKey, IdempotentWrite, ServicesDep, bearer_of, file_response
+from vault.api.dependencies import BY_ADDRESS, IdempotencyKey, IdempotentWrite, ServicesDep, bearer_of, file_response
 from vault.api.routes.requests import Code, Identity, Jurisdiction, LegalRegime, Scope
 from vault.api.schemas import FILE, Body, error_responses
 from vault.catalogue.company import KindName
@@ -97,7 +97,12 @@ Me = Annotated[Session, Depends(person)]
 
 
 @router.post(
-    "/sessions", status_code=202, responses=error_responses(409), openapi_extra=OPEN, operation_id="requestSessionCode"
+    "/sessions",
+    status_code=202,
+    responses=error_responses(409),
+    openapi_extra=OPEN,
+    operation_id="requestSessionCode",
+    dependencies=BY_ADDRESS,
 )
 async def request_code(call: Request, body: SignIn) -> SessionCode:
     """Send a code to a contact of the person that the vault holds. The answer does not reveal whether there is one."""
@@ -105,7 +110,9 @@ async def request_code(call: Request, body: SignIn) -> SessionCode:
     return await _people(call).ask(TenantId(body.tenant), identity, body.language, request_id(call))
 
 
-@router.post("/sessions:verify", status_code=201, openapi_extra=OPEN, operation_id="openSession")
+@router.post(
+    "/sessions:verify", status_code=201, openapi_extra=OPEN, operation_id="openSession", dependencies=BY_ADDRESS
+)
 async def open_session(call: Request, body: Open) -> OpenedSession:
     """Open a session with the code. It lasts 30 minutes, and is fresh for the first ten."""
     return await _people(call).enter(body.session, body.code, request_id(call))
