@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_ADDRESSES: Final = 10_000
 """Addresses that are counted apart within a minute; later ones share one count, so that the memory is bounded."""
 _HOUSEHOLD: Final = 64
-"""Bits of an IPv6 address that name a network: whoever has one has all addresses in it (RFC 6177)."""
+"""Bits of an IPv6 address that name a network: who has one address has all of its network (RFC 6177)."""
 _FORWARDED: Final = b"x-forwarded-for"
 
 
