@@ -135,7 +135,7 @@ class Mail:
     async def pretend(self, letter: Letter) -> None:
         """Do all that sending a letter takes, but for the letter: the relay gets as many commands that do nothing.
 
-        For nobody's letter, so that the load of the process does not reveal who gets one.
+        Where no letter is due, so that the load of the process does not reveal who gets one.
 
         Raises:
             MailNotConfigured: there is no relay, or no sender.
