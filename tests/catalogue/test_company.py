@@ -206,6 +206,7 @@ def test_empty_requests_file_has_the_defaults():
     assert found == []
     assert rules.approve == SAFEST
     assert (rules.internal_days, rules.unverified_days, rules.package_days) == (7, 14, 14)
+    assert rules.contact_days == 14
 
 
 def test_shipped_file_approves_harmless_kinds_automatically():

@@ -292,6 +292,7 @@ class RequestRules:
         question_days: days after receipt within which a request for proof of identity suspends the deadline.
         package_days: days for which a package can be downloaded.
         restriction_notice_days: days between announcing the end of a restriction and its end (Art. 18(3)).
+        contact_days: days for which a changed e-mail address has to be there before it proves who the person is.
         default_jurisdiction: jurisdiction of requests that name none; if None, the controller's country.
         languages: languages of answers; the first is the default.
     """
@@ -302,6 +303,7 @@ class RequestRules:
     question_days: int = 7
     package_days: int = 14
     restriction_notice_days: int = 3
+    contact_days: int = 14
     default_jurisdiction: str | None = None
     languages: tuple[str, ...] = LANGUAGES
 
@@ -322,6 +324,7 @@ _DAYS: Final = {
     "question_days": (1, 28),
     "package_days": (1, 90),
     "restriction_notice_days": (1, 90),
+    "contact_days": (1, 90),
 }
 """The least and the greatest number of days that requests.toml may set."""
 

@@ -101,6 +101,10 @@ class PolicyCheck(View):
 
     version: str | None
     findings: list[PolicyFinding]
+    writers_of_contacts: Annotated[
+        list[str],
+        Field(description="Roles that may write an e-mail address, to which codes for a person's rights are sent."),
+    ]
 
 
 # --- the policies in force

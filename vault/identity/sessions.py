@@ -41,7 +41,7 @@ from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantI
 from vault.letters.send import THERE
 from vault.principals.principal import Principal
 from vault.requests.store import REQUEST
-from vault.requests.verification import find_person
+from vault.requests.verification import find_person, young_contacts
 from vault.subjects.store import locked_subject
 from vault.subjects.tables import SUBJECT
 from vault.views import Moment, View
@@ -101,9 +101,10 @@ class Session:
 
 
 async def add_session(
-    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, now: datetime
+    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, now: datetime, *, fresh: bool = True
 ) -> tuple[UUID, OpenedSession]:
-    """Add a session of a person whose row is locked."""
+    """Add a session of a person whose row is locked; one that is not fresh never becomes fresh."""
+    authenticated_at = now if fresh else now - FRESH
     session = new_id()
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     token = f"cdvs_{session.hex}_{secret}"
@@ -113,13 +114,13 @@ async def add_session(
         "subject_id": subject,
         "token_hash": _digest(token),
         "created_at": now,
-        "authenticated_at": now,
+        "authenticated_at": authenticated_at,
         "expires_at": now + LIFE,
         "ended_at": None,
     }
     await connection.execute(insert(SUBJECT_SESSION), [row])
     # The token is in this answer only: its digest is stored.
-    return session, OpenedSession(token=token, expires_at=now + LIFE, fresh_until=now + FRESH)
+    return session, OpenedSession(token=token, expires_at=now + LIFE, fresh_until=authenticated_at + FRESH)
 
 
 def _digest(token: str) -> bytes:
@@ -292,7 +293,9 @@ class People:
             row = await locked_subject(connection, spent.tenant, spent.subject)
             if row is None or row.state not in THERE or not await use(connection, spent, now):
                 raise code_invalid()
-            session, opened = await add_session(connection, spent.tenant, spent.subject, now)
+            young = await young_contacts(services, connection, spent.tenant, spent.subject)
+            fresh = spent.contact not in young
+            session, opened = await add_session(connection, spent.tenant, spent.subject, now, fresh=fresh)
             entry = audit_entry(
                 services,
                 data_subject_caller(spent.tenant, request_id),

@@ -15,7 +15,7 @@ from vault.ids import SubjectId
 from vault.requests.model import Level, Request, State, Verification, after
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request, require_own_or
-from vault.requests.verification import start_approved, verify
+from vault.requests.verification import start_approved, verify, young_contacts
 from vault.subjects.store import pseudonym_of
 from vault.views import Moment, View
 
@@ -132,7 +132,9 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
             raise code_invalid()
         if any(event.move in VOIDS_CODES and event.at > spent.asked_at for event in change.history):
             raise code_invalid()
-        await verify(change, Verification("code", "fresh", change.now, contact=spent.contact))
+        young = await young_contacts(services, change.connection, caller.tenant, spent.subject)
+        level: Level = "single" if spent.contact in young else "fresh"
+        await verify(change, Verification("code", level, change.now, contact=spent.contact))
         # Last, for the global lock order request, person, code. If the code was used since, all is rolled back.
         if not await use(change.connection, spent, change.now):
             raise code_invalid()

@@ -138,8 +138,13 @@ class Contact(NamedTuple):
     language: str | None
 
 
-async def find_contact(services: Services, tenant: TenantId, subject: SubjectId) -> Contact | None:
+async def find_contact(
+    services: Services, tenant: TenantId, subject: SubjectId, *, last: frozenset[str] = frozenset()
+) -> Contact | None:
     """Return the first e-mail address of a person, in the order of the catalogue. It is never shown.
+
+    Args:
+        last: fields that are taken only if no other field has an address.
 
     Returns:
         None if the person does not exist, or has no address that may still be kept.
@@ -148,7 +153,7 @@ async def find_contact(services: Services, tenant: TenantId, subject: SubjectId)
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     if row is None or row.state not in THERE or keys is None:
         return None
-    return await _contact_of(services, tenant, row, keys)
+    return await _contact_of(services, tenant, row, keys, last)
 
 
 async def stand_in_contact(services: Services, tenant: TenantId) -> Contact | None:
@@ -171,14 +176,16 @@ def _address_fields(services: Services, tenant: TenantId) -> list[str]:
     return [] if profile is None else [field.name for field in profile.fields.values() if field.type == EMAIL]
 
 
-async def _contact_of(services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys) -> Contact | None:
+async def _contact_of(
+    services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys, last: frozenset[str] = frozenset()
+) -> Contact | None:
     if row.profile is None:
         return None
     subject = row.id
     expired = (await over_values(services, tenant, [row])).get(subject, frozenset())
     values, pseudonym = unpack(row.profile), row.pseudonym
     now, aad = to_microseconds(services.clock.now()), record_aad(tenant, row.id, PROFILE, row.id)
-    addresses = _address_fields(services, tenant)
+    addresses = sorted(_address_fields(services, tenant), key=last.__contains__)
 
     def value(current: SubjectKeys, name: str) -> str | None:
         stored = values.get(name)

@@ -8,9 +8,11 @@ unverified request to one that can be approved.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
+from sqlalchemy import select
 
 from vault.access.callers import system_caller
 from vault.catalogue.company import Approve
@@ -18,6 +20,7 @@ from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput
+from vault.ids import SubjectId
 from vault.lifecycle.key_fence import open_fenced
 from vault.requests.deadlines import with_deadlines
 from vault.requests.kind import kind_of
@@ -26,15 +29,18 @@ from vault.retention.filter import over_values
 from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest, search_digest, unpack
 from vault.subjects.stand_in import stand_in
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
+from vault.subjects.tables import RECORD
 from vault.subjects.validation import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from vault.catalogue.model import Catalogue, Field, Index
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
-    from vault.ids import RecordId, SubjectId, TenantId
+    from vault.ids import RecordId, TenantId
     from vault.requests.model import Request, Verification
     from vault.requests.transaction import RequestChange
 
@@ -71,9 +77,48 @@ async def verify(change: RequestChange, verification: Verification, *, note: str
         change.request = with_deadlines(change.policy_set, replace(change.request, suspensions=(*spans[:-1], ended)))
     if kind.stop_at_once is not None and not change.is_carried_out:
         await kind.stop_at_once(change)
-    if before != "in_review" and kind.approval(change.policy_set, change.request.scope) == Approve.AUTOMATIC:
+    by_rule = kind.approval(change.policy_set, change.request.scope) == Approve.AUTOMATIC
+    if before != "in_review" and by_rule and not await _rests_on_young_contact(change, verification):
         approvals = (*change.request.approvals, Approval(change.now))
         change.move("approve", code="by-rule", by=system_caller(change.caller.tenant), approvals=approvals)
+
+
+async def _rests_on_young_contact(change: RequestChange, verification: Verification) -> bool:
+    """Return whether only an address proves the person, and one of theirs was changed lately: then staff decide."""
+    if verification.how not in {"code", "session"} or change.request.subject is None:
+        return False
+    subject = SubjectId(change.request.subject)
+    return bool(await young_contacts(change.services, change.connection, change.caller.tenant, subject))
+
+
+async def young_contacts(
+    services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId
+) -> frozenset[str]:
+    """Return the e-mail fields of a profile whose value was written lately, and later than the profile itself.
+
+    Whoever may write an address could enter one of their own, and get the codes for the person. Such an address proves
+    nobody before it has been there for ``contact_days``, in which the person and staff may notice.
+    """
+    statement = select(RECORD.c.body, RECORD.c.created_at).where(
+        RECORD.c.tenant_id == tenant,
+        RECORD.c.subject_id == subject,
+        RECORD.c.collection == PROFILE,
+        RECORD.c.id == subject,
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    policy_set = services.policies.active(tenant).policy_set
+    profile = policy_set.catalogue.collections.get(PROFILE)
+    if row is None or profile is None:
+        return frozenset()
+    since = to_microseconds(services.clock.now() - timedelta(days=policy_set.requests.contact_days))
+    oldest = max(since, to_microseconds(row.created_at))
+    return frozenset(
+        name
+        for name, stored in unpack(row.body).items()
+        if name in profile.fields
+        and profile.fields[name].type == EMAIL
+        and (stored.collected_at is None or stored.collected_at > oldest)
+    )
 
 
 async def start_approved(services: Services, tenant: TenantId, request: Request) -> None:
