@@ -15,6 +15,8 @@ from vault.access.idempotency import forget_old
 from vault.access.recording import audited
 from vault.consent.expiry import expire_lapsed
 from vault.consent.personal_data import ConsentData
+from vault.contacts.changes import forget_changes
+from vault.contacts.personal_data import ContactData
 from vault.erasure.workflow import ERASURE
 from vault.errors import InvalidInput, VaultError
 from vault.export.build import ACCESS, PORTABILITY
@@ -25,6 +27,7 @@ from vault.identity.sessions import forget_identity
 from vault.identity.tables import IdentityData
 from vault.jobs.workflow import Job, JobList, JobState, Plan, Sweep, Work, Workflow
 from vault.letters.about_requests import LETTERS, tell_completed
+from vault.letters.contact_changes import TELL_CHANGED, pending_letters
 from vault.lifecycle.personal_data import LifecycleData
 from vault.recipients.delivery import NOTIFY, pending_notices
 from vault.recipients.notices import chase_recipients
@@ -70,6 +73,7 @@ OWNERS: Final[tuple[PersonalData, ...]] = (
     RequestData(REQUEST_KINDS),
     ExportData(),
     IdentityData(),
+    ContactData(),
     HoldData(),
     RetentionData(),
     RecipientData(),
@@ -114,7 +118,12 @@ async def pending(services: Services) -> list[Work]:
     return [*jobs, *await pending_resumes(services)]
 
 
-WORKFLOWS: Final[Mapping[str, Workflow]] = {**REQUEST_WORKFLOWS, NOTIFY.name: NOTIFY, SWEEP.name: SWEEP}
+WORKFLOWS: Final[Mapping[str, Workflow]] = {
+    **REQUEST_WORKFLOWS,
+    NOTIFY.name: NOTIFY,
+    SWEEP.name: SWEEP,
+    TELL_CHANGED.name: TELL_CHANGED,
+}
 """All jobs, by name."""
 STATES: Final[tuple[JobState, ...]] = get_args(JobState)
 OPEN: Final[tuple[JobState, ...]] = ("pending", "waiting", "running", "failed")
@@ -143,13 +152,15 @@ def plan_of(services: Services) -> Plan:
         "retention": Sweep(_HOUR, lambda: begin_sweeps(services)),
         "forget-answers": Sweep(10 * _MINUTE, lambda: forget_old(services)),
         "forget-codes": Sweep(_HOUR, lambda: forget_identity(services)),
+        "forget-contacts": Sweep(_HOUR, lambda: forget_changes(services)),
     }
     return Plan(WORKFLOWS, pending, sweeps)
 
 
 async def pending_work(services: Services, tenant: TenantId | None = None) -> list[Work]:
     """Return all unfinished work of jobs, of one tenant or of all, whether or not it was started."""
-    work = [Work(*item) for source in (pending, pending_notices, pending_sweeps) for item in await source(services)]
+    sources = (pending, pending_notices, pending_sweeps, pending_letters)
+    work = [Work(*item) for source in sources for item in await source(services)]
     return [item for item in work if tenant is None or item.tenant == tenant]
 
 

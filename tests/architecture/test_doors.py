@@ -13,6 +13,8 @@ SEALING = {
     "vault.subjects.rows",
     "vault.backup.verify",
     "vault.imports.consents",  # for types only
+    "vault.contacts.changes",
+    "vault.contacts.personal_data",
     "vault.consent.expiry",
     "vault.consent.record",  # for types only
     "vault.consent.transaction",
@@ -50,6 +52,7 @@ SEALING = {
 UNSEALING = {
     "vault.records.write",  # old values, for their digests; and is an appended record there already?
     "vault.backup.verify",  # whether a backup's values open with its keys; nobody sees them
+    "vault.contacts.personal_data",  # into the package of an access request, which is on the log as it is built
     "vault.consent.expiry",  # is this a child? nobody sees the date
     "vault.consent.transaction",
     "vault.erasure.start",  # what staff keep from an erasure; names and days, and nobody sees the reason

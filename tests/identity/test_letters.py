@@ -30,6 +30,7 @@ CODES = {
     "on": date(2026, 12, 1),
     "reason": "complexity",
     "ground": "excessive",
+    "change": "replaced",
 }
 SHOP = Controller(
     name="Example Retail Ltd", email="privacy@retail.example", url="https://retail.example",

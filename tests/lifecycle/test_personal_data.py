@@ -12,6 +12,7 @@ from tests.erasure.people import ask, certificate, run, somebody, state_of
 from vault.consent.model import Event
 from vault.consent.model import encode as encode_event
 from vault.consent.store import CONFIRMATION, EVENT
+from vault.contacts.changes import CONTACT_CHANGE
 from vault.erasure import verify
 from vault.erasure.start import erasure_of
 from vault.errors import Conflict
@@ -94,6 +95,7 @@ def rows(subject, request, now):
             **of, "id": other, "request_id": request, "intent": "request", "claim": RAW, "digest": RAW, **times,
             "attempts": 0,
         })],
+        CONTACT_CHANGE: [(CONTACT_CHANGE, {**of, "id": other, "field": "email", "kind": "added", "changed_at": now})],
         SUBJECT_SESSION: [(SUBJECT_SESSION, {
             **of, "id": other, "token_hash": RAW, "authenticated_at": now, **times,
         })],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.policy.folders import shipped, with_rules
-from vault.policy.contacts import writers_of_contacts
+from vault.policy.contacts import roles_reaching_everything
 from vault.policy.policy_set import PolicySet
 
 WRITE = "p, {role}, {tenant}, {resource}, write, {purpose}, {effect}"
@@ -14,7 +14,7 @@ def rule(role, resource="email", tenant="*", purpose="order-fulfilment", effect=
 
 
 def test_shipped_roles_that_may_write_an_address_are_named():
-    assert writers_of_contacts(PolicySet.load(shipped()), "default") == ["dpo", "fulfilment", "sales", "support"]
+    assert roles_reaching_everything(PolicySet.load(shipped()), "default") == ["dpo", "fulfilment", "sales", "support"]
 
 
 def test_only_writing_counts_and_only_of_addresses_that_get_codes():
@@ -27,7 +27,8 @@ def test_only_writing_counts_and_only_of_addresses_that_get_codes():
         rule("denied", effect="deny"),
         rule("elsewhere", tenant="acme"),
         "p, reader, *, email, read, order-fulfilment, allow",
+        "p, merger, *, vault:subjects, merge, *, allow",
         "g, heir, direct",
     )
-    assert writers_of_contacts(policy_set, "default") == ["direct", "heir", "second", "wide"]
-    assert "elsewhere" in writers_of_contacts(policy_set, "acme")
+    assert roles_reaching_everything(policy_set, "default") == ["direct", "heir", "merger", "second", "wide"]
+    assert "elsewhere" in roles_reaching_everything(policy_set, "acme")

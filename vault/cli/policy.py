@@ -30,7 +30,7 @@ from vault.errors import InvalidInput, Misconfigured, NotFound, PolicyInvalid
 from vault.governance.query import notice_list
 from vault.governance.tenants import apply_policies
 from vault.governance.views import PolicyChange, PolicyCheck, PolicyFinding
-from vault.policy.contacts import writers_of_contacts
+from vault.policy.contacts import roles_reaching_everything
 from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
 from vault.records.read import explain as explain_fields
@@ -64,14 +64,14 @@ def check(
     except PolicyInvalid as error:
         _show_findings(policies, error, as_json=as_json)
         raise typer.Exit(FAILED) from None
-    writers = writers_of_contacts(policy_set, tenant)
+    writers = roles_reaching_everything(policy_set, tenant)
     if as_json:
-        emit(PolicyCheck(version=policy_set.version, findings=[], writers_of_contacts=writers))
+        emit(PolicyCheck(version=policy_set.version, findings=[], reach_everything=writers))
         return
     note(f"{policies}: no mistakes. {_counts(policy_set)}")
     note(f"version {policy_set.version}")
     if writers:
-        warn(f"can reach everything, because they may write an e-mail address: {', '.join(writers)}")
+        warn(f"can reach everything, because they may write an e-mail address or merge people: {', '.join(writers)}")
 
 
 @command(group, "cdv policy apply --vault my-vault", "cdv policy apply --tenant brand-two")
@@ -123,7 +123,7 @@ def _within(folder: Path) -> Path:
 def _show_findings(folder: Path, error: PolicyInvalid, *, as_json: bool) -> None:
     findings = [PolicyFinding.model_validate(finding) for finding in error.findings]
     if as_json:
-        emit(PolicyCheck(version=None, findings=findings, writers_of_contacts=[]))
+        emit(PolicyCheck(version=None, findings=findings, reach_everything=[]))
         return
     for finding in findings:
         typer.echo(f"{folder / finding.file}:{finding.line}: {finding.message}")

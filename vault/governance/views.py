@@ -101,9 +101,11 @@ class PolicyCheck(View):
 
     version: str | None
     findings: list[PolicyFinding]
-    writers_of_contacts: Annotated[
+    reach_everything: Annotated[
         list[str],
-        Field(description="Roles that may write an e-mail address, to which codes for a person's rights are sent."),
+        Field(
+            description="Roles that may write an e-mail address, to which codes for a person are sent, or merge people."
+        ),
     ]
 
 

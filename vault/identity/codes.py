@@ -26,11 +26,11 @@ from sqlalchemy import delete, insert, select, text, update
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
 from vault.catalogue.types import TYPES, ValueProblem, index_text
+from vault.contacts.changes import EMAIL
 from vault.errors import Fault, InvalidInput, NotFound, TooMany, VaultError
 from vault.identity.tables import IDENTITY_CODE
 from vault.ids import SubjectId, TenantId, new_id
-from vault.letters.send import EMAIL, THERE, LetterContent, find_contact, render_letter, stand_in_contact
-from vault.requests.verification import young_contacts
+from vault.letters.send import THERE, LetterContent, find_contact, render_letter, stand_in_contact
 from vault.sensitive import Sensitive
 from vault.subjects.rows import checked_external_ids
 from vault.subjects.store import locked_subject
@@ -255,9 +255,7 @@ async def send_code_to(services: Services, request: CodeRequest, subject: Subjec
     the process would show who is a customer. The result for a person is in the audit log with the pseudonym, so that
     attempts to impersonate a person are visible.
     """
-    async with services.data.reading() as connection:
-        young = await young_contacts(services, connection, request.tenant, subject or SubjectId(request.code))
-    found = None if subject is None else await find_contact(services, request.tenant, subject, last=young)
+    found = None if subject is None else await find_contact(services, request.tenant, subject)
     contact = found or await stand_in_contact(services, request.tenant)
     if contact is None:
         return

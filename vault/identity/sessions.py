@@ -24,6 +24,7 @@ from sqlalchemy import and_, delete, insert, select, update
 from vault.access.authorization import audit_entry
 from vault.access.callers import RateWindow, data_subject_caller
 from vault.access.recording import record_failure
+from vault.contacts.changes import young_contacts
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
 from vault.identity.codes import (
     CodeRequest,
@@ -41,7 +42,7 @@ from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantI
 from vault.letters.send import THERE
 from vault.principals.principal import Principal
 from vault.requests.store import REQUEST
-from vault.requests.verification import find_person, young_contacts
+from vault.requests.verification import find_person
 from vault.subjects.store import locked_subject
 from vault.subjects.tables import SUBJECT
 from vault.views import Moment, View

@@ -9,13 +9,14 @@ from uuid import UUID
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import record_failure
 from vault.consent.validation import words_fault
+from vault.contacts.changes import young_contacts
 from vault.errors import Conflict, InvalidInput, VaultError
 from vault.identity.codes import CodeRequest, code_invalid, issue, send_code_to, spend, use
 from vault.ids import SubjectId
 from vault.requests.model import Level, Request, State, Verification, after
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request, require_own_or
-from vault.requests.verification import start_approved, verify, young_contacts
+from vault.requests.verification import start_approved, verify
 from vault.subjects.store import pseudonym_of
 from vault.views import Moment, View
 

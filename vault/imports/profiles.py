@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, select, update
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE, expire_childrens_consents
 from vault.consent.model import unpack as unpack_consent_state
+from vault.contacts.changes import ContactHolder, add_changes, changes_of
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.types import JsonValue
     from vault.consent.model import ConsentState
+    from vault.contacts.changes import ContactChange
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym
     from vault.imports.lines import Draft
@@ -274,6 +276,8 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
         written.index.append(_index_change(context, change, row, difference))
         added = _external_ids(difference.new).items() - _external_ids(difference.old).items()
         written.external.extend(external_rows(context.rows, change.subject, dict(added)))
+        holder = ContactHolder(context.tenant, change.subject, change.keys, context.rows.now)
+        written.contacts.extend(changes_of(holder, context.fields, difference.old, difference.new))
         if BIRTH_DATE in difference.new:
             birth_dates[change.subject] = difference.new[BIRTH_DATE]
     await _write(context, connection, written)
@@ -288,12 +292,14 @@ class _ChangedRows:
     records: list[dict[str, object]] = field(default_factory=list)
     external: list[Values] = field(default_factory=list)
     index: list[IndexChange] = field(default_factory=list)
+    contacts: list[ContactChange] = field(default_factory=list)
 
 
 async def _write(context: ImportContext, connection: AsyncConnection, rows: _ChangedRows) -> None:
     if rows.records:
         await connection.execute(_UPDATE, rows.records)
     await change_index(connection, rows.index, context.rows.index_keys.version)
+    await add_changes(connection, context.tenant, rows.contacts)
     external = sorted(rows.external, key=lambda row: bytes(row[1]))
     await context.services.data.bulk(connection, EXTERNAL_REF, external)
 

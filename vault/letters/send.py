@@ -18,6 +18,8 @@ from vault.access.callers import system_caller
 from vault.catalogue.company import Controller
 from vault.catalogue.types import decode
 from vault.clock import to_microseconds
+from vault.contacts.changes import COLLECTION as CONTACT
+from vault.contacts.changes import FORMER, contact_fields, quarantine, young_contacts
 from vault.crypto.seal import record_aad
 from vault.errors import VaultError
 from vault.ids import SubjectId
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from vault.contacts.changes import ContactChange
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, TenantId
@@ -117,8 +120,6 @@ def _texts(language: str) -> dict[str, Any]:
     return tomllib.loads((_FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
 
 
-EMAIL = "email"
-"""The type of the fields with addresses for letters."""
 LANGUAGE = "language"
 THERE = frozenset({"active", "restricted"})
 """States of a person who can exercise rights. An erased or retained person cannot be reached."""
@@ -130,30 +131,59 @@ class Contact(NamedTuple):
     Attributes:
         field: name of the profile's field that holds the address.
         language: the language of the profile, or None.
+        is_young: whether the address has changed within ``contact_days``.
     """
 
     pseudonym: Pseudonym
     field: str
     address: Sensitive[str]
     language: str | None
+    is_young: bool = False
 
 
-async def find_contact(
-    services: Services, tenant: TenantId, subject: SubjectId, *, last: frozenset[str] = frozenset()
-) -> Contact | None:
+async def find_contact(services: Services, tenant: TenantId, subject: SubjectId) -> Contact | None:
     """Return the first e-mail address of a person, in the order of the catalogue. It is never shown.
 
-    Args:
-        last: fields that are taken only if no other field has an address.
+    An address that has changed within ``contact_days`` is taken only if there is no other.
 
     Returns:
         None if the person does not exist, or has no address that may still be kept.
     """
+    person = await _find_person(services, tenant, subject)
+    return None if person is None else await _contact_of(services, tenant, *person)
+
+
+async def find_former_contact(services: Services, tenant: TenantId, change: ContactChange) -> Contact | None:
+    """Return the address at which a person learns of a changed address: the former one or, if there was none, another.
+
+    Returns:
+        None if the person does not exist, or has no address that was there before the change.
+    """
+    person = await _find_person(services, tenant, change.subject)
+    if person is None:
+        return None
+    contact = await _contact_of(services, tenant, *person)
+    if change.former is None:
+        is_there = contact is not None and not contact.is_young and contact.field != change.field
+        return contact if is_there else None
+    row, keys, _young = person
+    sealed, aad = change.former, record_aad(tenant, change.subject, CONTACT, change.id)
+    address = await open_fenced(
+        services, tenant, change.subject, keys, lambda current: decode(current.open(FORMER, sealed, aad))
+    )
+    return Contact(row.pseudonym, change.field, Sensitive(str(address)), None if contact is None else contact.language)
+
+
+_Person = tuple["StoredSubject", "SubjectKeys", "frozenset[str]"]
+
+
+async def _find_person(services: Services, tenant: TenantId, subject: SubjectId) -> _Person | None:
+    """Return a person who can be reached, with the keys, and the fields whose addresses have changed lately."""
+    async with services.data.reading() as connection:
+        young = await young_contacts(services, connection, tenant, subject)
     (row,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=True))
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
-    if row is None or row.state not in THERE or keys is None:
-        return None
-    return await _contact_of(services, tenant, row, keys, last)
+    return None if row is None or row.state not in THERE or keys is None else (row, keys, young)
 
 
 async def stand_in_contact(services: Services, tenant: TenantId) -> Contact | None:
@@ -166,18 +196,17 @@ async def stand_in_contact(services: Services, tenant: TenantId) -> Contact | No
     if not addresses:
         return None
     no_one = stand_in(tenant, addresses[0], LANGUAGE)
-    await services.subjects.find(SubjectQuery(tenant, (no_one.subject.id,), profile=True))
-    await services.keyring.subject_keys(tenant, [no_one.subject.id])
-    return await _contact_of(services, tenant, no_one.subject, no_one.keys)
+    await _find_person(services, tenant, no_one.subject.id)
+    return await _contact_of(services, tenant, no_one.subject, no_one.keys, frozenset())
 
 
 def _address_fields(services: Services, tenant: TenantId) -> list[str]:
     profile = services.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
-    return [] if profile is None else [field.name for field in profile.fields.values() if field.type == EMAIL]
+    return [] if profile is None else contact_fields(profile.fields)
 
 
 async def _contact_of(
-    services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys, last: frozenset[str] = frozenset()
+    services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys, young: frozenset[str]
 ) -> Contact | None:
     if row.profile is None:
         return None
@@ -185,7 +214,7 @@ async def _contact_of(
     expired = (await over_values(services, tenant, [row])).get(subject, frozenset())
     values, pseudonym = unpack(row.profile), row.pseudonym
     now, aad = to_microseconds(services.clock.now()), record_aad(tenant, row.id, PROFILE, row.id)
-    addresses = sorted(_address_fields(services, tenant), key=last.__contains__)
+    addresses = sorted(_address_fields(services, tenant), key=young.__contains__)
 
     def value(current: SubjectKeys, name: str) -> str | None:
         stored = values.get(name)
@@ -198,7 +227,7 @@ async def _contact_of(
         for name in addresses:
             address = value(current, name)
             if address:
-                return Contact(pseudonym, name, Sensitive(address), value(current, LANGUAGE))
+                return Contact(pseudonym, name, Sensitive(address), value(current, LANGUAGE), name in young)
         return None
 
     return await open_fenced(services, tenant, subject, keys, contact)
@@ -210,7 +239,8 @@ class LetterContent(NamedTuple):
     Attributes:
         name: a letter of ``texts/``: ``request-received`` (kind, id, due), ``request-identity`` (kind, id),
             ``request-extended`` (kind, id, due, reason), ``request-rejected`` (kind, id, ground),
-            ``request-completed`` (kind, id), ``package-ready`` (kind, id, until), ``restriction-lifting`` (on).
+            ``request-completed`` (kind, id), ``package-ready`` (kind, id, until), ``restriction-lifting`` (on),
+            ``contact-changed`` (id, on, change, until).
         codes: ids, dates and codes, never a value.
         language: of the request; by default that of the profile.
     """
@@ -247,33 +277,58 @@ async def notify_person(services: Services, tenant: TenantId, subject: UUID | No
         return _unsent("mail-not-configured", tenant)
     try:
         contact = None if subject is None else await find_contact(services, tenant, SubjectId(subject))
-        if contact is None:
-            return _unsent("no-contact", tenant)
-        outcome: Outcome = "sent"
-        try:
-            # Counted here and not where letters are ordered: many requests for one person are many letters.
-            if await services.limits.take_letter(tenant, contact.pseudonym):
-                await send_letter(services, tenant, contact, content)
-            else:
-                outcome = "too-many-letters"
-        except MailNotConfigured:
-            outcome = "mail-not-configured"
-        except MailFailed:
-            outcome = "mail-failed"
-        entry = audit_entry(
-            services,
-            system_caller(tenant),
-            action="send-notice",
-            decision="allowed" if outcome == "sent" else "failed",
-            code=None if outcome == "sent" else outcome,
-            subjects=(contact.pseudonym,),
-            target=content.codes.get("id"),
-        )
-        await services.audit_log.append(entry)
+        return await _deliver(services, tenant, contact, content)
     except VaultError as error:
-        log.warning("a letter was not sent", code=error.code, tenant=tenant, exc_info=error)
-        return "mail-failed"
+        return _not_written(tenant, error)
+
+
+async def notify_formerly(services: Services, tenant: TenantId, change: ContactChange) -> Outcome:
+    """Tell a person of a changed address, where they were reached before; the new address is not in the letter.
+
+    The limits, the audit entry and the outcomes are those of :func:`notify_person`.
+    """
+    until = change.changed_at + quarantine(services, tenant)
+    content = LetterContent(
+        "contact-changed", {"id": change.id, "on": change.changed_at, "change": change.kind, "until": until}
+    )
+    if not services.mail.configured:
+        return _unsent("mail-not-configured", tenant)
+    try:
+        return await _deliver(services, tenant, await find_former_contact(services, tenant, change), content)
+    except VaultError as error:
+        return _not_written(tenant, error)
+
+
+async def _deliver(services: Services, tenant: TenantId, contact: Contact | None, content: LetterContent) -> Outcome:
+    if contact is None:
+        return _unsent("no-contact", tenant)
+    outcome: Outcome = "sent"
+    try:
+        # Counted here and not where letters are ordered: many requests for one person are many letters.
+        if await services.limits.take_letter(tenant, contact.pseudonym):
+            await send_letter(services, tenant, contact, content)
+        else:
+            outcome = "too-many-letters"
+    except MailNotConfigured:
+        outcome = "mail-not-configured"
+    except MailFailed:
+        outcome = "mail-failed"
+    entry = audit_entry(
+        services,
+        system_caller(tenant),
+        action="send-notice",
+        decision="allowed" if outcome == "sent" else "failed",
+        code=None if outcome == "sent" else outcome,
+        subjects=(contact.pseudonym,),
+        target=content.codes.get("id"),
+    )
+    await services.audit_log.append(entry)
     return outcome
+
+
+def _not_written(tenant: TenantId, error: VaultError) -> Outcome:
+    log.warning("a letter was not sent", code=error.code, tenant=tenant, exc_info=error)
+    return "mail-failed"
 
 
 def _unsent(why: Outcome, tenant: TenantId) -> Outcome:

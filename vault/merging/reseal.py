@@ -13,6 +13,7 @@ import msgspec
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE
+from vault.contacts.changes import ContactHolder, add_changes, contact_fields, same_address, sealed_change
 from vault.crypto.seal import record_aad
 from vault.errors import NotFound
 from vault.ids import RecordId
@@ -28,11 +29,12 @@ from vault.subjects.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Field
     from vault.catalogue.types import JsonValue
+    from vault.contacts.changes import ChangeKind, ContactChange
     from vault.crypto.derive import IndexKeys
     from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
     from vault.storage.columns import AnyRow
@@ -73,6 +75,7 @@ class MergedProfile:
         conflicts: names of the fields of which both had a value; the survivor's stays.
         added_digests: digests of the values that came from the duplicate.
         birth_date: the resulting one, for the check of a child's consents; None if there is none.
+        contacts: the addresses that do not prove the two subjects' person yet, and those that are dropped.
     """
 
     body: bytes
@@ -80,6 +83,7 @@ class MergedProfile:
     conflicts: Sequence[str]
     added_digests: frozenset[bytes]
     birth_date: object
+    contacts: Sequence[ContactChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,8 @@ def _moved_rows(move: RecordMove, row: AnyRow, external_digest: bytes | None, no
 async def _merge_profiles(
     merge: MergeContext, move: RecordMove, survivors: AnyRow, duplicates: AnyRow
 ) -> MergedProfile:
-    profile = _merged_profile(move, survivors, duplicates)
+    profile = _merged_profile(move, survivors, duplicates, merge.now)
+    await add_changes(merge.connection, merge.tenant, profile.contacts)
     if profile.body != survivors.body:
         revision, now = survivors.revision + 1, merge.now
         await change_record(
@@ -161,7 +166,7 @@ async def _merge_profiles(
     return profile
 
 
-def _merged_profile(move: RecordMove, survivors: AnyRow, duplicates: AnyRow) -> MergedProfile:
+def _merged_profile(move: RecordMove, survivors: AnyRow, duplicates: AnyRow, now: datetime) -> MergedProfile:
     """Add the values that the survivor's profile lacks. Where both have a value, the survivor's stays."""
     values, others = move.open(move.resealer.target, survivors), move.open(move.resealer.source, duplicates)
     body, origins = unpack(survivors.body), unpack(duplicates.body)
@@ -181,7 +186,37 @@ def _merged_profile(move: RecordMove, survivors: AnyRow, duplicates: AnyRow) -> 
         conflicts,
         frozenset(digest for name in taken for digest in move.digests(fields.get(name), others[name])),
         None if birth_date is None else decode(birth_date),
+        _contact_changes(move, values, others, now),
     )
+
+
+def _contact_changes(
+    move: RecordMove, values: dict[str, bytes], others: dict[str, bytes], now: datetime
+) -> list[ContactChange]:
+    """Return which addresses of the merged profile are changed ones, and which addresses of the duplicate are dropped.
+
+    An address that only one of the two had would now prove the other too: it has to be there for a while first, as if
+    it had been written. Otherwise a merge with a made-up person would be a way to enter an address of one's own.
+    """
+    resealer = move.resealer
+    holder = ContactHolder(resealer.tenant, resealer.target.id, resealer.target.keys, now)
+    names = contact_fields(move.catalogue.collections[PROFILE].fields)
+    ours, theirs = ({name: decode(of[name]) for name in names if name in of} for of in (values, others))
+    merged = {**theirs, **ours}
+
+    def among(address: JsonValue, addresses: Mapping[str, JsonValue]) -> bool:
+        return any(same_address(address, other) for other in addresses.values())
+
+    changes = []
+    for name, address in merged.items():
+        is_new = not (among(address, ours) and among(address, theirs))
+        dropped = theirs.get(name)
+        if among(dropped, merged):
+            dropped = None
+        if is_new or dropped is not None:
+            kind: ChangeKind = "removed" if not is_new else "added" if dropped is None else "replaced"
+            changes.append(sealed_change(holder, name, kind, dropped))
+    return changes
 
 
 def _external_ids(values: dict[str, bytes]) -> dict[str, JsonValue]:

@@ -1,7 +1,7 @@
-"""Which roles may write an address to which codes for the rights of a person are sent.
+"""Which roles can reach everything about a person, because they may change where the codes for the person's rights go.
 
-Such a role can reach everything about a person in the end: an address that it enters proves the person after
-``contact_days``. ``cdv policy check`` names them.
+They may write an e-mail address, or merge the person with an entry that has one. It proves the person after
+``contact_days``. ``cdv policy check`` names these roles.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from vault.policy.policy_set import PolicySet
 
 
-def writers_of_contacts(policy_set: PolicySet, tenant: str) -> list[str]:
-    """Return the roles of a tenant that may write a field of type email of the profile, for any purpose."""
+def roles_reaching_everything(policy_set: PolicySet, tenant: str) -> list[str]:
+    """Return the roles of a tenant that may write an e-mail address of the profile for any purpose, or may merge."""
     decisions = Decisions(policy_set, tenant)
     profile = policy_set.catalogue.collections[HOME]
     contacts = [field.name for field in profile.fields.values() if field.type == "email"]
@@ -28,4 +28,7 @@ def writers_of_contacts(policy_set: PolicySet, tenant: str) -> list[str]:
             for name in contacts
         )
 
-    return sorted(role for role in policy_set.rules.roles if may_write(role))
+    def may_merge(role: str) -> bool:
+        return decisions.may((role,), "vault:subjects", "merge").granted
+
+    return sorted(role for role in policy_set.rules.roles if may_merge(role) or may_write(role))

@@ -18,6 +18,7 @@ from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
 from vault.consent.legal_ground import ground_refusal, locked_ground, require_ground
 from vault.consent.model import unpack as unpack_consent_state
+from vault.contacts.changes import ContactHolder, add_changes, changes_of
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, RevisionRequired, StaleRevision, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
@@ -205,7 +206,7 @@ class Values(NamedTuple):
 async def write_values(
     connection: AsyncConnection, maker: Maker, record: LockedRecord, patch: Patch, *, corrects: bool = False
 ) -> Values:
-    """Write a record after a patch, and its index rows.
+    """Write a record after a patch, its index rows, and which contacts have changed.
 
     Args:
         maker: the tenant, its index keys and the current time.
@@ -246,6 +247,9 @@ async def write_values(
     gone, come, stay = (index_of(maker.index_keys, patch.fields, values) for values in (old, new, others))
     change = IndexChange(row, gone, come, stay) if searchable else IndexChange(row, gone, frozenset())
     await change_index(connection, [change], maker.index_keys.version)
+    if row.collection == PROFILE:
+        holder = ContactHolder(maker.tenant, SubjectId(row.subject_id), keys, maker.now)
+        await add_changes(connection, maker.tenant, changes_of(holder, patch.fields, old, new))
     if row.collection == PROFILE and searchable:
         await _add_external(connection, maker, row, old, new)
     return Values(old, new)

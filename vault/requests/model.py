@@ -126,6 +126,7 @@ class Verification(msgspec.Struct, frozen=True, omit_defaults=True):
         level: ``fresh`` if it is at most minutes old.
         by: the principal that vouched, or noted the evidence.
         contact: the field to whose value the code was sent.
+        young_contact: whether an address of the person had changed lately; then no rule approves.
     """
 
     how: How
@@ -133,6 +134,7 @@ class Verification(msgspec.Struct, frozen=True, omit_defaults=True):
     at: datetime
     by: UUID | None = None
     contact: str | None = None
+    young_contact: bool = False
 
 
 class Approval(msgspec.Struct, frozen=True):

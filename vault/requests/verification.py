@@ -8,16 +8,15 @@ unverified request to one that can be approved.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
-from sqlalchemy import select
 
 from vault.access.callers import system_caller
 from vault.catalogue.company import Approve
 from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.clock import to_microseconds
+from vault.contacts.changes import young_contacts
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.ids import SubjectId
@@ -29,13 +28,10 @@ from vault.retention.filter import over_values
 from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest, search_digest, unpack
 from vault.subjects.stand_in import stand_in
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
-from vault.subjects.tables import RECORD
 from vault.subjects.validation import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Catalogue, Field, Index
     from vault.context import Services
@@ -70,6 +66,8 @@ async def verify(change: RequestChange, verification: Verification, *, note: str
             hint="ask for a one-time code, or sign in again and send the request at once",
         )
     before = change.request.state
+    young = await _rests_on_young_contact(change, verification)
+    verification = replace(verification, young_contact=young)
     change.move("verify", code=verification.how, note=note, verification=verification)
     spans = change.request.suspensions
     if spans and spans[-1].until is None:  # the question about identity is answered, and the period continues
@@ -78,7 +76,7 @@ async def verify(change: RequestChange, verification: Verification, *, note: str
     if kind.stop_at_once is not None and not change.is_carried_out:
         await kind.stop_at_once(change)
     by_rule = kind.approval(change.policy_set, change.request.scope) == Approve.AUTOMATIC
-    if before != "in_review" and by_rule and not await _rests_on_young_contact(change, verification):
+    if before != "in_review" and by_rule and not young:
         approvals = (*change.request.approvals, Approval(change.now))
         change.move("approve", code="by-rule", by=system_caller(change.caller.tenant), approvals=approvals)
 
@@ -89,36 +87,6 @@ async def _rests_on_young_contact(change: RequestChange, verification: Verificat
         return False
     subject = SubjectId(change.request.subject)
     return bool(await young_contacts(change.services, change.connection, change.caller.tenant, subject))
-
-
-async def young_contacts(
-    services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId
-) -> frozenset[str]:
-    """Return the e-mail fields of a profile whose value was written lately, and later than the profile itself.
-
-    Whoever may write an address could enter one of their own, and get the codes for the person. Such an address proves
-    nobody before it has been there for ``contact_days``, in which the person and staff may notice.
-    """
-    statement = select(RECORD.c.body, RECORD.c.created_at).where(
-        RECORD.c.tenant_id == tenant,
-        RECORD.c.subject_id == subject,
-        RECORD.c.collection == PROFILE,
-        RECORD.c.id == subject,
-    )
-    row = (await connection.execute(statement)).one_or_none()
-    policy_set = services.policies.active(tenant).policy_set
-    profile = policy_set.catalogue.collections.get(PROFILE)
-    if row is None or profile is None:
-        return frozenset()
-    since = to_microseconds(services.clock.now() - timedelta(days=policy_set.requests.contact_days))
-    oldest = max(since, to_microseconds(row.created_at))
-    return frozenset(
-        name
-        for name, stored in unpack(row.body).items()
-        if name in profile.fields
-        and profile.fields[name].type == EMAIL
-        and (stored.collected_at is None or stored.collected_at > oldest)
-    )
 
 
 async def start_approved(services: Services, tenant: TenantId, request: Request) -> None:

@@ -67,6 +67,10 @@ class IdentityVerification(View):
     at: Moment
     by: UUID | None = None
     contact: Annotated[str | None, Field(description="The field to whose value a code was sent.")] = None
+    young_contact: Annotated[
+        bool,
+        Field(description="An e-mail address had changed within `contact_days`: look at the change before approving."),
+    ] = False
 
 
 class RequestApproval(View):

@@ -1,0 +1,1 @@
+"""Contacts: the addresses to which codes are sent, and since when each of them is there."""
