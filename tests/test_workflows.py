@@ -130,6 +130,7 @@ async def test_every_periodic_task_runs_on_an_empty_vault(node):
         "retention",
         "forget-answers",
         "forget-codes",
+        "forget-contacts",
     }
     for sweep in plan.sweeps.values():
         await sweep.do()

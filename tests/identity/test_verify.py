@@ -65,7 +65,7 @@ async def test_a_code_verifies_and_access_is_approved_by_rule(mailing, portal, i
     assert answer.json().keys() == {"id", "state", "due", "level"}
     assert (answer.json()["state"], answer.json()["level"]) == ("approved", "fresh")
     found = await shown(mailing, request)
-    assert found["verification"] | {"at": None} == {"how": "code", "level": "fresh", "at": None, "by": None, "contact": "email"}  # fmt: skip
+    assert found["verification"] | {"at": None} == {"how": "code", "level": "fresh", "at": None, "by": None, "contact": "email", "young_contact": False}  # fmt: skip
     pseudonym = await mailing.pseudonym(subject)
     assert {each.subjects for each in made} == {(pseudonym,)}
     assert [each.action for each in made][:2] == ["send-code", "send-code"]  # that it was asked for, and that it went
