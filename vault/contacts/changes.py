@@ -1,7 +1,7 @@
 """Changes of e-mail addresses: when a value of a profile changed, and the address that was there before.
 
 Who may write an address could enter one of their own, and receive the codes for the person. So a changed address proves
-nobody before it has been there for ``contact_days`` of requests.toml, and the person is told at the former address.
+no one before it has been there for ``contact_days`` of requests.toml, and the person is told at the former address.
 
 What counts is the value: a write of the same address changes nothing, and an address that is written back is a changed
 one again. The addresses with which a profile was created are none: nothing was stored before that they could lead to.
@@ -147,7 +147,7 @@ async def add_changes(connection: AsyncConnection, tenant: TenantId, changes: It
 async def young_contacts(
     services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId
 ) -> frozenset[str]:
-    """Return the fields of a profile whose address has changed within ``contact_days``: they prove nobody yet."""
+    """Return the fields of a profile whose address has changed within ``contact_days``: they prove no one yet."""
     statement = select(_ROW.field).where(
         _ROW.tenant_id == tenant,
         _ROW.subject_id == subject,
