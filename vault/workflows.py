@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.callers import system_caller
 from vault.access.idempotency import forget_old
+from vault.access.paging import check_page
 from vault.access.recording import audited
 from vault.consent.expiry import expire_lapsed
 from vault.consent.personal_data import ConsentData
 from vault.contacts.changes import forget_changes
 from vault.contacts.personal_data import ContactData
 from vault.erasure.workflow import ERASURE
-from vault.errors import InvalidInput, VaultError
+from vault.errors import VaultError
 from vault.export.build import ACCESS, PORTABILITY
 from vault.export.store import ExportData, expire_packages
 from vault.holds.personal_data import HoldData
@@ -178,8 +179,7 @@ async def list_jobs(
         InvalidInput: the limit is out of 1 to 500.
         Unavailable: a database does not answer.
     """
-    if not 1 <= limit <= MOST:
-        raise InvalidInput(f"a page has 1 to {MOST} jobs", code="invalid-page")
+    check_page(limit, MOST, "jobs")
     await require_permission(services, caller, "vault:jobs", "read", audit_action="read-jobs")
     jobs = await services.jobs.find(WORKFLOWS, caller.tenant, states=states, of=of, limit=limit)
     if "pending" in states:

@@ -20,7 +20,7 @@ from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
 from vault.subjects.rows import Stored, happened_at, unpack
 from vault.subjects.rows import pack as pack_body
-from vault.sweep.evaluate import SubjectData, evaluate, forecast
+from vault.sweep.evaluate import ReviewedData, evaluate, forecast
 
 POLICIES = PolicySet.from_folder(Path(__file__).parents[2] / "policies")
 _RULES = POLICIES.files["retention.toml"]
@@ -94,7 +94,7 @@ def people(draw):
     events = {name: draw(DAYS).toordinal() for name in draw(st.lists(st.sampled_from(EVENTS), unique=True))}
     standing = pack(ConsentState(purposes=said, holds=holds))
     row = SimpleNamespace(id=WHOM, state="active", created_at=moment(FIRST), standing=standing)
-    return SubjectData(row, rows, Clocks(newest, events)), ConsentState(purposes=said, holds=holds)
+    return ReviewedData(row, rows, Clocks(newest, events)), ConsentState(purposes=said, holds=holds)
 
 
 @settings(max_examples=60)
@@ -160,7 +160,7 @@ def test_forecast_considers_the_end_of_the_relationship():
         occurred_at=None, due_at=None, body=pack_body(body, None),
     )  # fmt: skip
     whom = SimpleNamespace(id=WHOM, state="active", standing=None, created_at=moment(came))
-    person = SubjectData(whom, [row], Clocks({"purchase": bought.toordinal()}))
+    person = ReviewedData(whom, [row], Clocks({"purchase": bought.toordinal()}))
     (value,) = forecast(TURNING, person, moment(today))
     assert (value.on, value.then) == (turn.toordinal(), "erase")
     for day, gone in ((turn - timedelta(days=1), ()), (turn, ("email",))):
@@ -173,7 +173,7 @@ def test_subject_without_values_is_due_when_the_unclaimed_period_ends():
         subject_id=WHOM, collection="profile", id=WHOM, revision=1, created_at=moment(FIRST), updated_at=moment(day),
         occurred_at=None, due_at=None, body=pack_body({}, None),
     )  # fmt: skip
-    person = SubjectData(SimpleNamespace(id=WHOM, state="active", standing=None, created_at=moment(FIRST)), [row])
+    person = ReviewedData(SimpleNamespace(id=WHOM, state="active", standing=None, created_at=moment(FIRST)), [row])
     last = day + timedelta(days=30)
     for today in (day, last):
         look = evaluate(POLICIES, person, moment(today))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vault.access.callers import OPERATOR
-from vault.errors import Denied, InvalidInput, Refusal
+from vault.errors import Denied, InvalidInput, NotFound, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,11 @@ SUBJECT_NOT_FOUND = Refusal(
     "There is no such person in this vault, or the person was erased. Check the id, or find the person by search.",
     "the subject",
 )
+
+
+def subject_not_found(*, audit: str | None = None, hint: str | None = None) -> NotFound:
+    """Return the error for a subject that does not exist, or no longer; it never says which of the two."""
+    return NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=audit, hint=hint)
 
 
 async def decide(

@@ -14,8 +14,10 @@ from vault.ids import DEFAULT_TENANT, THE_PERSON, PrincipalId, RoleName
 from vault.principals.principal import Principal
 
 if TYPE_CHECKING:
+    from vault.audit.entry import Action
     from vault.clock import Clock
     from vault.context import Services
+    from vault.errors import VaultError
     from vault.ids import TenantId
 
 
@@ -70,7 +72,7 @@ class SignIns:
         try:
             return Caller(await self._authenticate(bearer), request_id)
         except NotAuthenticated as error:
-            await self._record(request_id, error)
+            await record_refusal(self._services, self._minute, "sign-in", error, request_id)
             raise
 
     async def _authenticate(self, bearer: str | None) -> Principal:
@@ -79,20 +81,6 @@ class SignIns:
                 "the request needs an API key or a token", hint="send it as `Authorization: Bearer …`"
             )
         return await self._services.principals.authenticate(bearer)
-
-    async def _record(self, request_id: str, error: NotAuthenticated) -> None:
-        count = self._minute.count_event()
-        if count is None:
-            return
-        entry = self._services.audit_log.entry(
-            tenant=DEFAULT_TENANT,
-            action="sign-in",
-            decision="denied",
-            code=error.code,
-            request=request_id,
-            count=count,
-        )
-        await self._services.audit_log.append(entry)
 
 
 class RateWindow:
@@ -134,3 +122,28 @@ class RateWindow:
         if minute != self._minute:
             self._minute = minute
             self._attempts = self._written = 0
+
+
+async def record_refusal(
+    services: Services,
+    minute: RateWindow,
+    action: Action,
+    error: VaultError,
+    request_id: str,
+    *,
+    most: int = MOST_ENTRIES,
+) -> str | None:
+    """Record the refusal of a caller who is not authenticated, at a limited rate.
+
+    Returns:
+        the id of the audit entry; None if a later entry counts this refusal.
+    """
+    count = minute.count_event(most)
+    if count is None:
+        return None
+    # A caller who is not authenticated has no tenant: the refusal goes to the default tenant's log.
+    entry = services.audit_log.entry(
+        tenant=DEFAULT_TENANT, action=action, decision="denied", code=error.code, request=request_id, count=count
+    )
+    await services.audit_log.append(entry)
+    return str(entry.id)

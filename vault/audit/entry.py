@@ -262,15 +262,13 @@ def _is_sealed(blob: bytes) -> bool:
     return not blob or (blob[0] == 1 and len(blob) >= 47 and len(blob) % 16 == 15)
 
 
-class Use(msgspec.Struct, frozen=True):
-    """The part of an entry that is counted; the decoder skips the rest.
+class _Part(msgspec.Struct, frozen=True):
+    """The part of an entry that both views of it have; the decoder skips the rest.
 
     Attributes:
         at: RFC 3339 in UTC with a fixed width, so that strings compare as times do.
         fields: whole names of what was shown or written.
-        subjects: the pseudonyms of the subjects.
         withheld: the subjects without a shown value.
-        count: the number of equal events that the entry represents.
     """
 
     at: str
@@ -279,8 +277,18 @@ class Use(msgspec.Struct, frozen=True):
     principal: str | None = None
     principal_name: str = ""
     fields: tuple[str, ...] = ()
-    subjects: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
+
+
+class Use(_Part, frozen=True):
+    """The part of an entry that is counted.
+
+    Attributes:
+        subjects: the pseudonyms of the subjects.
+        count: the number of equal events that the entry represents.
+    """
+
+    subjects: tuple[str, ...] = ()
     count: int = 1
 
     @property
@@ -289,22 +297,14 @@ class Use(msgspec.Struct, frozen=True):
         return len(self.subjects) - len(self.withheld)
 
 
-class Disclosure(msgspec.Struct, frozen=True):
+class Disclosure(_Part, frozen=True):
     """The part of an entry that says who was shown data; other subjects are skipped.
 
     Attributes:
         matched: whole names of the fields by which a search found the person; the caller knows their values.
-        withheld: the subjects without a shown value.
     """
 
-    at: str
-    action: str
-    purpose: str = ""
-    principal: str | None = None
-    principal_name: str = ""
-    fields: tuple[str, ...] = ()
     matched: tuple[str, ...] = ()
-    withheld: tuple[str, ...] = ()
 
 
 use_of = msgspec.json.Decoder(Use).decode

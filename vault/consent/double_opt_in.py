@@ -18,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import insert, select, update
 
-from vault.access.callers import RateWindow
+from vault.access.callers import RateWindow, record_refusal
 from vault.clock import to_microseconds
 from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.store import CONFIRMATION
@@ -26,7 +26,7 @@ from vault.consent.transaction import changing
 from vault.consent.views import ConfirmationToken, RecordedEvent
 from vault.context import Caller
 from vault.errors import NotFound
-from vault.ids import DEFAULT_TENANT, PrincipalId, SubjectId, TenantId
+from vault.ids import PrincipalId, SubjectId, TenantId
 from vault.lifecycle.key_fence import current_keys
 from vault.principals.principal import Principal
 
@@ -122,21 +122,11 @@ class Confirmations:
         return OpenConfirmation(TenantId(row.tenant_id), SubjectId(row.subject_id), row.event_id)
 
     async def _refuse(self, request_id: str) -> NotFound:
-        """Record the attempt in the audit log of the default tenant, because a wrong token belongs to no tenant."""
-        count = self._unknown.count_event(MOST_ENTRIES_A_MINUTE)
+        """Record the attempt, and return the error: a wrong token belongs to no tenant."""
         error = _invalid(None)
-        if count is None:
-            return error
-        entry = self._services.audit_log.entry(
-            tenant=DEFAULT_TENANT,
-            action="confirm-consent",
-            decision="denied",
-            code=error.code,
-            request=request_id,
-            count=count,
+        error.audit = await record_refusal(
+            self._services, self._unknown, "confirm-consent", error, request_id, most=MOST_ENTRIES_A_MINUTE
         )
-        await self._services.audit_log.append(entry)
-        error.audit = str(entry.id)
         return error
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, denied_fields, require_all
+from vault.access.authorization import SUBJECT_NOT_FOUND, denied_fields, require_all, subject_not_found
 from vault.catalogue.model import Article9, LegalBasis
 from vault.clock import LAST, to_microseconds
 from vault.consent.model import EXPLICIT, NOTHING, UNSAID, purposes_of, unpack
-from vault.errors import NotFound, Refusal
+from vault.errors import Refusal
 from vault.subjects.store import shared_subjects
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ async def locked_ground(
     row = (await shared_subjects(connection, caller.tenant, [subject])).get(subject)
     denial = _write_refusal(services, caller, decision, row)
     if row is None or denial is SUBJECT_NOT_FOUND:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     if denial is not None:
         raise denied_fields(dict.fromkeys(decision.asked, denial))
     return row

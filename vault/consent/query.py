@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission
 from vault.access.callers import OPERATOR
+from vault.access.paging import check_page
 from vault.access.recording import audited
 from vault.clock import from_microseconds, to_microseconds
 from vault.consent.legal_ground import is_consented, purpose_ground, subject_refusal
 from vault.consent.model import UNSAID, unpack
-from vault.consent.transaction import keys_of, missing, open_words
+from vault.consent.transaction import keys_of, not_found, open_words
 from vault.consent.views import ConsentCheckResult, ConsentCheckResults, ConsentEvent, ConsentOverview, PurposeConsent
 from vault.errors import Fault, InvalidInput
 from vault.lifecycle.key_fence import open_fenced
@@ -46,28 +47,16 @@ async def consent_state(
         Denied: the caller may not read consents.
         NotFound: there is no such subject.
     """
-    if not 1 <= limit <= MOST:
-        raise InvalidInput(f"a page has 1 to {MOST} events", code="invalid-page")
+    check_page(limit, MOST, "events")
     await require_permission(services, caller, "vault:consents", "read", audit_action="read-consents")
     (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
-    exists = row is not None and row.state not in GONE
-    page = await services.consents.history(caller.tenant, subject, before=before, limit=limit) if exists else None
-    history = [] if page is None else await _history(services, caller, subject, page.events)
-    entry = audit_entry(
-        services,
-        caller,
-        action="read-consents",
-        decision="allowed" if exists else "denied",
-        code=None if exists else SUBJECT_NOT_FOUND.code,
-        subjects=() if row is None else (row.pseudonym,),
-    )
+    if row is None or row.state in GONE:
+        raise await not_found(services, caller, "read-consents", subject, row)
+    page = await services.consents.history(caller.tenant, subject, before=before, limit=limit)
+    history = await _history(services, caller, subject, page.events)
+    entry = audit_entry(services, caller, action="read-consents", decision="allowed", subjects=(row.pseudonym,))
     # The entry comes before the answer: if the log cannot be written, nothing is disclosed.
     await services.audit_log.append(entry)
-    if row is None or page is None:
-        async with services.data.reading() as connection:
-            error = await missing(services, caller, connection, subject)
-        error.audit = str(entry.id)
-        raise error
     state = unpack(row.standing)
     return ConsentOverview(
         subject=row.id,

@@ -14,7 +14,7 @@ from uuid import UUID  # noqa: TC003 - as above
 from msgspec.structs import replace
 from sqlalchemy import LargeBinary, String, select
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.authorization import audit_entry, subject_not_found
 from vault.access.callers import operator_caller
 from vault.clock import to_microseconds
 from vault.consent.model import apply, bare, decode, encode, fold, pack, unpack
@@ -164,7 +164,7 @@ async def append_events(
     # The lock orders concurrent events of one person: each is applied to the state that the one before left.
     row = await locked_subject(connection, tenant, subject)
     if row is None or row.state in GONE:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     state = unpack(row.standing)
     for event in events:
         state = apply(state, event)

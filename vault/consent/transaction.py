@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, subject_not_found
 from vault.access.recording import record_failure
 from vault.catalogue.types import decode, encode
 from vault.clock import MICROSECOND, from_microseconds
@@ -193,7 +193,32 @@ async def missing(services: Services, caller: Caller, connection: AsyncConnectio
         survivor = await merged_into(connection, caller.tenant, subject)
         if survivor is not None:
             return SubjectMerged(survivor)
-    return NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    return subject_not_found()
+
+
+async def not_found(
+    services: Services, caller: Caller, action: Action, subject: SubjectId, row: Any, **facts: object
+) -> NotFound:
+    """Append the audit entry of a look at a subject that is not found, and return the error.
+
+    Args:
+        row: of a subject that exists no longer, or None.
+        facts: more for the entry.
+    """
+    entry = audit_entry(
+        services,
+        caller,
+        action=action,
+        decision="denied",
+        code=SUBJECT_NOT_FOUND.code,
+        subjects=() if row is None else (row.pseudonym,),
+        **facts,
+    )
+    await services.audit_log.append(entry)
+    async with services.data.reading() as connection:
+        error = await missing(services, caller, connection, subject)
+    error.audit = str(entry.id)
+    return error
 
 
 COLLECTION = "consent"

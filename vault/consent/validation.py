@@ -6,9 +6,11 @@ The checks are pure. They report all faults at once, and no fault contains a val
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import msgspec
 
 from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Article9
@@ -31,8 +33,7 @@ OF_THE_VAULT: Final = frozenset({"signal", "import"})
 """Methods of the vault itself. They do not express an agreement: a browser's signal denies, an import copies."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentStatement:
+class ConsentStatement(msgspec.Struct, frozen=True, kw_only=True):
     """What a person states about a purpose, as received and not checked yet."""
 
     purpose: str
@@ -53,7 +54,7 @@ class ConsentStatement:
         return self.decision in YES
 
 
-STATEMENT_FIELDS: Final = tuple(field.name for field in fields(ConsentStatement))
+STATEMENT_FIELDS: Final = ConsentStatement.__struct_fields__
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.authorization import audit_entry, subject_not_found
 from vault.access.callers import system_caller
 from vault.catalogue.types import decode, encode, show
 from vault.clock import to_microseconds
@@ -34,7 +34,6 @@ from vault.consent.model import unpack as unpack_state
 from vault.crypto.seal import record_aad
 from vault.erasure.start import claims_of
 from vault.erasure.verdict import (
-    SubjectData,
     decide,
     in_scope,
     keeps_any,
@@ -43,7 +42,7 @@ from vault.erasure.verdict import (
     widened,
     without_later_values,
 )
-from vault.errors import CannotOpen, NotFound, Unavailable
+from vault.errors import CannotOpen, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import find_erasure, save_erasure
 from vault.lifecycle.personal_data import ErasureContext, Resealer
@@ -52,6 +51,7 @@ from vault.lifecycle.tombstones import EMAIL, add_tombstones, digests_of
 from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.requests.store import request_ids_of, requests_of
 from vault.retention.clocks import clocks_of_one
+from vault.retention.ends import SubjectData
 from vault.subjects.rows import EXTERNAL_IDS, digests, pack, unpack, view_name
 from vault.subjects.store import PROFILE, aliases_of, close_subjects, locked_subject, records_of
 
@@ -334,7 +334,7 @@ async def execute_erasure(
         if current is None or current.state != "begun":
             return
         if row is None:
-            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+            raise subject_not_found()
         if await request_ids_of(connection, tenant, [subject]) - {stored.request.id for stored in requests}:
             # It is not locked, and what it says would be left under a destroyed key.
             raise Unavailable("a request of this person came in between the locks")
@@ -375,7 +375,7 @@ async def _erase_part(execution: Execution) -> None:
     tenant, subject, row = execution.tenant, execution.subject, execution.data.row
     versions = (await execution.services.keyring.key_versions(tenant, [subject])).get(subject)
     if row.state == "erased" or versions is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     gone = tuple(line.field for line in summarize(execution.verdicts) if line.ground is None)
     notices = await _notify(execution, gone)
     retained = _retained_records(execution, ends=row.state == "retained")

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission, subject_not_found
+from vault.access.paging import check_page, cut
 from vault.access.recording import audited
 from vault.erasure import views
 from vault.erasure.start import claims_in, erasure_of
-from vault.erasure.verdict import EVERYTHING, SubjectData, checked_scope, decide, keeps_any, summarize
+from vault.erasure.verdict import EVERYTHING, checked_scope, decide, keeps_any, summarize
 from vault.erasure.verify import scan
-from vault.errors import Conflict, InvalidInput, NotFound
+from vault.errors import Conflict
 from vault.lifecycle import erasures as store
 from vault.requests.store import find_request
 from vault.requests.transaction import no_request
 from vault.retention.clocks import clocks_of_one
+from vault.retention.ends import SubjectData
 from vault.subjects.store import person, records_of
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ async def preview_erasure(
     async with services.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
         if row is None or row.state == "erased":
-            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+            raise subject_not_found()
         records = await records_of(connection, caller.tenant, subject)
         data = SubjectData(row, records, await clocks_of_one(connection, caller.tenant, subject))
     verdicts = decide(policy_set, data, scope, claims, services.clock.now())
@@ -107,16 +109,13 @@ async def list_erasures(
         Denied: the caller may not read requests.
         InvalidInput: the limit is not between 1 and 200.
     """
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidInput(f"a page has 1 to {MAX_PAGE} erasures", code="invalid-page")
+    check_page(limit, MAX_PAGE, "erasures")
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     async with services.data.reading() as connection:
         erasures = await store.list_erasures(connection, caller.tenant, before=before, limit=limit + 1)
     await services.audit_log.append(audit_entry(services, caller, action="read-requests", decision="allowed"))
-    return views.ErasureList(
-        erasures=[views.ErasureProgress.model_validate(erasure) for erasure in erasures[:limit]],
-        next=erasures[limit - 1].id if len(erasures) > limit else None,
-    )
+    page, cursor = cut(erasures, limit)
+    return views.ErasureList(erasures=[views.ErasureProgress.model_validate(erasure) for erasure in page], next=cursor)
 
 
 @audited("read-requests")

@@ -14,13 +14,13 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission, subject_not_found
 from vault.access.callers import system_caller
 from vault.access.recording import audited
 from vault.catalogue.model import LegalClaim, UnknownName
 from vault.consent.validation import words_fault
 from vault.erasure.verdict import checked_scope
-from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
+from vault.errors import Conflict, Fault, InvalidInput, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.lifecycle import erasures as store
 from vault.requests.kind import kind_of
@@ -93,12 +93,12 @@ async def _begin(change: RequestChange) -> float | None:
         return None
     scope = checked_scope(change.services.policies.active(tenant).policy_set, request.scope)
     if request.subject is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     # The subject may have been merged into another one since the request was made.
     subject = await merged_into(connection, tenant, SubjectId(request.subject)) or SubjectId(request.subject)
     row = await locked_subject(connection, tenant, subject)
     if row is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     earlier = await store.erasures_of(connection, tenant, subject)
     under_way = next((erasure for erasure in earlier if erasure.finished_at is None), None)
     if under_way is not None and under_way.facts.cause == store.RETENTION:

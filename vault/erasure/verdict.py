@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.model import LegalClaim, Purpose
     from vault.policy.policy_set import PolicySet
-    from vault.retention.clocks import Clocks
-    from vault.retention.ends import Claim, Ending, Ends, Value
+    from vault.retention.ends import Claim, Ending, Ends, SubjectData, Value
 
 
 EVERYTHING: Final = Scope()
@@ -122,21 +121,6 @@ Verdict = tuple[Keep, ...]
 """Why a value is kept, the longest first; empty if it is erased."""
 Verdicts = dict[tuple[str, "UUID"], dict[str, Verdict]]
 """The verdicts on values in scope, by record and by name. A value without a verdict stays as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectData:
-    """The stored data about which an erasure decides.
-
-    Attributes:
-        row: the subject's.
-        records: all rows of the subject's records.
-        clocks: the subject's clocks.
-    """
-
-    row: Any
-    records: Sequence[Any]
-    clocks: Clocks
 
 
 def decide(

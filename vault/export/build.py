@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.authorization import audit_entry, subject_not_found
 from vault.access.callers import system_caller
 from vault.access.recording import record_failure
-from vault.errors import Conflict, NotFound, VaultError
+from vault.errors import Conflict, VaultError
 from vault.export import store
 from vault.export.archive import write_archive
 from vault.export.collect import fields_shown
@@ -123,7 +123,7 @@ async def _new_package(services: Services, tenant: TenantId, request: Request) -
     days = services.policies.active(tenant).policy_set.requests.package_days
     subject = SubjectId(request.subject) if request.subject is not None else None
     if subject is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     package = store.Package(
         id=new_id(),
         request=request.id,
@@ -139,7 +139,7 @@ async def _new_package(services: Services, tenant: TenantId, request: Request) -
     async with services.data.transaction() as connection:
         row = (await shared_subjects(connection, tenant, [subject])).get(subject)
         if row is None or row.state in GONE:
-            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+            raise subject_not_found()
         await store.drop_unfinished(connection, tenant, request.id)
         await store.add_package(connection, tenant, package)
     try:
@@ -214,7 +214,7 @@ async def _fresh_keys(services: Services, tenant: TenantId, subject: SubjectId) 
     services.keyring.evict(tenant, subject)
     keys = await services.keyring.subject_keys(tenant, [subject])
     if subject not in keys:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     return keys[subject]
 
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND
+from vault.access.authorization import subject_not_found
 from vault.catalogue.model import CLEAR
 from vault.clock import from_microseconds, rfc3339
-from vault.errors import NotFound
 from vault.export.descriptions import PolicyDescriptions
 from vault.export.disclosures import RecipientNames, aliases, merged_pseudonyms, recipients
 from vault.export.schema import FORMAT, OWNED_SECTIONS, PORTABILITY, AnsweredRequest, PackageHead, Person
@@ -81,7 +80,7 @@ async def gather(services: Services, tenant: TenantId, subject: SubjectId, reque
     """
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     if keys is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     policy_set, texts = services.policies.active(tenant).policy_set, texts_in(request.language)
     data = await _select(services, tenant, subject, request, services.clock.now())
     words = policy_set.words_in(texts.language)
@@ -134,7 +133,7 @@ async def _select(
     async with services.data.reading() as connection:
         row = (await connection.execute(statement)).one_or_none()
     if row is None or row.state == "erased":
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     policy_set = services.policies.active(tenant).policy_set
     retained = await RetainedValues.load(services, tenant, row, now)
     counted = await survey(services, tenant, retained)

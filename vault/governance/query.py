@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vault.access.authorization import audit_entry, require_permission
+from vault.access.paging import check_page
 from vault.access.recording import audited
-from vault.errors import InvalidInput, NotFound
+from vault.errors import NotFound
 from vault.governance.views import NoticeList, NoticeTranslation, NoticeVersion
+from vault.errors import InvalidInput
 from vault.ids import Pseudonym
 from vault.subjects.store import SubjectQuery
 
@@ -45,8 +47,7 @@ async def read_audit(services: Services, caller: Caller, query: AuditQuery) -> P
         Denied: the caller may not read the log.
         InvalidInput: the limit is out of 1 to 500, ``before`` or ``after`` is no entry, or both are given.
     """
-    if not 1 <= query.limit <= PAGE_LIMIT:
-        raise InvalidInput(f"a page has 1 to {PAGE_LIMIT} entries", code="invalid-page")
+    check_page(query.limit, PAGE_LIMIT, "entries")
     if query.before is not None and query.after is not None:
         raise InvalidInput("a page is before an entry or after one, not both", code="invalid-page")
     await require_permission(services, caller, "vault:audit", "read", audit_action="read-audit")

@@ -16,7 +16,8 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission, subject_not_found
+from vault.access.paging import check_page, cut
 from vault.access.recording import audited, begin_once
 from vault.catalogue.model import UnknownName
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
@@ -256,7 +257,7 @@ async def _lock_existing(
     ]
     if missing:
         hint = f"{len(missing):,} of the named subjects do not exist, or were merged or erased: {at}/{missing[0]} first"
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, hint=hint)
+        raise subject_not_found(hint=hint)
     return rows
 
 
@@ -421,8 +422,7 @@ async def list_holds(
         InvalidInput: the limit is not within 1 to 200.
         NotFound: there is no hold with the id ``after``.
     """
-    if not 1 <= limit <= PAGE_LIMIT:
-        raise InvalidInput(f"a page has 1 to {PAGE_LIMIT} holds", code="invalid-page")
+    check_page(limit, PAGE_LIMIT, "holds")
     await require_permission(services, caller, RESOURCE, "read", audit_action="read-holds")
     states: Mapping[Which, tuple[store.State, ...]] = {"lifted": ("lifted",), "all": ("active", "lifted")}
     async with services.data.reading() as connection:
@@ -435,8 +435,8 @@ async def list_holds(
             limit=limit + 1,
         )
     await services.audit_log.append(audit_entry(services, caller, action="read-holds", decision="allowed"))
-    cursor = holds[limit - 1].id if len(holds) > limit else None
-    return HoldPage(holds=[Hold.model_validate(hold) for hold in holds[:limit]], next=cursor)
+    page, cursor = cut(holds, limit)
+    return HoldPage(holds=[Hold.model_validate(hold) for hold in page], next=cursor)
 
 
 @audited("read-holds")

@@ -15,13 +15,13 @@ from vault.catalogue.model import Scope
 from vault.consent.model import unpack as unpack_standing
 from vault.erasure import verify
 from vault.erasure.execute import execute_erasure
-from vault.erasure.verdict import EVERYTHING, HELD, SubjectData, decide, without_later_values
+from vault.erasure.verdict import EVERYTHING, HELD, decide, without_later_values
 from vault.ids import SubjectId, new_id
 from vault.jobs.workflow import Work, Workflow
 from vault.lifecycle.erasures import ERASURE, Erasure, Facts, add_erasure, erasures_of, find_erasure
 from vault.retention import holds
 from vault.retention.clocks import clocks_of_one
-from vault.retention.ends import day_of
+from vault.retention.ends import SubjectData, day_of
 from vault.subjects.rows import happened_at, unpack
 from vault.subjects.store import locked_subject, person, records_of
 from vault.subjects.tables import SUBJECT_ALIAS

@@ -22,7 +22,7 @@ from pydantic import Field
 from sqlalchemy import and_, delete, insert, select, update
 
 from vault.access.authorization import audit_entry
-from vault.access.callers import RateWindow, data_subject_caller
+from vault.access.callers import RateWindow, data_subject_caller, record_refusal
 from vault.access.recording import record_failure
 from vault.contacts.changes import young_contacts
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
@@ -315,20 +315,9 @@ class People:
         """Record a refusal in the audit log, at a limited rate."""
         if isinstance(error, Unavailable) or error.audit is not None:
             return
-        count = minute.count_event(MOST_ENTRIES_A_MINUTE)
-        if count is None:
-            return
-        # An unauthenticated caller has no tenant: the refusal goes to the default tenant's log.
-        entry = self._services.audit_log.entry(
-            tenant=DEFAULT_TENANT,
-            action=action,
-            decision="denied",
-            code=error.code,
-            request=request_id,
-            count=count,
+        error.audit = await record_refusal(
+            self._services, minute, action, error, request_id, most=MOST_ENTRIES_A_MINUTE
         )
-        await self._services.audit_log.append(entry)
-        error.audit = str(entry.id)
 
 
 MOST_A_DAY: Final = 20

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import func, select
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission, subject_not_found
 from vault.access.recording import audited
 from vault.catalogue.types import TYPES, decode, index_text
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import RESTRICTED
 from vault.consent.model import unpack as unpack_standing
 from vault.crypto.seal import record_aad
-from vault.errors import Denied, NotFound
+from vault.errors import Denied
 from vault.ids import SubjectId
 from vault.merging.views import DuplicateCandidate, DuplicateCandidates
 from vault.retention.filter import over_values
@@ -145,7 +145,7 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
     (stored,) = await comparison.fetch([subject])
     known = await comparison.open([stored])
     if stored is None or stored.state in GONE or (not known and stored.state == "active"):
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     if stored.state == "restricted":
         raise Denied(RESTRICTED.detail, code=RESTRICTED.code)
     traits = known[subject].traits

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission, subject_not_found
 from vault.access.recording import audited, begin_once
 from vault.catalogue.types import encode
 from vault.crypto.seal import record_aad
-from vault.errors import Conflict, Fault, InvalidInput, NotFound, SubjectMerged, Unavailable
+from vault.errors import Conflict, Fault, InvalidInput, SubjectMerged, Unavailable
 from vault.ids import new_id
 from vault.lifecycle.erasures import erasures_of
 from vault.lifecycle.key_fence import current_keys
@@ -224,4 +224,4 @@ async def _present(
     into = await merged_into(connection, tenant, subject)
     if into is not None:
         raise SubjectMerged(into)
-    raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    raise subject_not_found()

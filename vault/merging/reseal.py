@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from vault.access.authorization import SUBJECT_NOT_FOUND
+from vault.access.authorization import subject_not_found
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE
 from vault.contacts.changes import ContactHolder, add_changes, contact_fields, same_address, sealed_change
 from vault.crypto.seal import record_aad
-from vault.errors import NotFound
 from vault.ids import RecordId
 from vault.subjects.rows import EXTERNAL_IDS, Rows, digests, pack, united, unpack
 from vault.subjects.store import (
@@ -108,7 +107,7 @@ async def move_records(merge: MergeContext, move: RecordMove) -> MovedRecords:
     duplicates = next((row for row in rows if row.collection == PROFILE), None)
     survivors = await locked_record(connection, tenant, merge.survivor, PROFILE, RecordId(merge.survivor))
     if duplicates is None or survivors is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     profile = await _merge_profiles(merge, move, survivors, duplicates)
     external = [row.external_digest for row in rows if row.external_digest is not None]
     existing = await records_by_external(connection, tenant, merge.survivor, external)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.callers import OPERATOR
+from vault.access.paging import check_page, cut
 from vault.access.recording import audited
-from vault.errors import Conflict, InvalidInput, NotFound
+from vault.errors import Conflict, NotFound
 from vault.recipients import store
 from vault.recipients.delivery import NOTIFY
 from vault.recipients.views import AppNotice, AppNoticePage, SentNotice, SentNoticePage
@@ -46,17 +47,15 @@ async def my_notices(
         InvalidInput: the limit is out of 1 to 500.
         TooMany: the caller has exceeded its rate.
     """
-    _check(limit)
+    check_page(limit, MOST, "notices")
     query = store.NoticeQuery(
         principal=caller.principal.id, states=store.OPEN if which == "open" else (), after=after, limit=limit + 1
     )
     async with services.data.reading() as connection:
         notices = await store.list_notices(connection, caller.tenant, query)
     await services.audit_log.append(audit_entry(services, caller, action="read-notices", decision="allowed"))
-    return AppNoticePage(
-        notices=[AppNotice.from_object(notice) for notice in notices[:limit]],
-        next=notices[limit - 1].id if len(notices) > limit else None,
-    )
+    page, cursor = cut(notices, limit)
+    return AppNoticePage(notices=[AppNotice.from_object(notice) for notice in page], next=cursor)
 
 
 @audited("read-notices")
@@ -77,13 +76,13 @@ async def list_sent(
         InvalidInput: the limit is out of 1 to 500.
         NotFound: there is no such app.
     """
-    _check(query.limit)
+    check_page(query.limit, MOST, "notices")
     await require_permission(services, caller, "vault:notices", "read", audit_action="read-notices")
     async with services.data.reading() as connection:
         principals = await services.principals.list_principals(connection, caller.tenant)
         recipient = None if app is None else (await services.principals.find(connection, caller.tenant, app)).id
-        page = replace(query, principal=recipient, limit=query.limit + 1)
-        notices = await store.list_notices(connection, caller.tenant, page)
+        wanted = replace(query, principal=recipient, limit=query.limit + 1)
+        notices = await store.list_notices(connection, caller.tenant, wanted)
         webhooks = {
             webhook.principal: webhook.state for webhook in await store.list_webhooks(connection, caller.tenant)
         }
@@ -97,12 +96,13 @@ async def list_sent(
     )
     await services.audit_log.append(entry)
     names: dict[UUID, str] = {principal.id: principal.name for principal in principals}
+    page, cursor = cut(notices, query.limit)
     return SentNoticePage(
         notices=[
             SentNotice.from_object(notice, app=names.get(notice.principal, ""), webhook=webhooks.get(notice.principal))
-            for notice in notices[: query.limit]
+            for notice in page
         ],
-        next=notices[query.limit - 1].id if len(notices) > query.limit else None,
+        next=cursor,
     )
 
 
@@ -141,11 +141,6 @@ def _may_chase(services: Services, caller: Caller) -> bool:
         return True
     decisions = services.policies.active(caller.tenant).decisions
     return decisions.may(caller.principal.roles, "vault:notices", "chase").granted
-
-
-def _check(limit: int) -> None:
-    if not 1 <= limit <= MOST:
-        raise InvalidInput(f"a page has 1 to {MOST} notices", code="invalid-page")
 
 
 FIRST: Final = timedelta(days=3)

@@ -25,6 +25,7 @@ from vault.access.authorization import (
     decide,
     refused_codes,
     require_permission,
+    subject_not_found,
     whole_names,
 )
 from vault.access.recording import audited, record_failure
@@ -32,7 +33,7 @@ from vault.catalogue.types import encode
 from vault.consent.legal_ground import RESTRICTED, ground_refusal, subject_refusals
 from vault.context import Caller
 from vault.crypto.seal import record_aad
-from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal, SubjectMerged
+from vault.errors import CannotOpen, Denied, InvalidInput, Refusal, SubjectMerged
 from vault.ids import RoleName, SubjectId, new_id
 from vault.records.render import SubjectAnswer, plan_of, show_all
 from vault.records.views import DecisionExplanation, FieldDecision, SubjectState
@@ -285,7 +286,7 @@ def _raise_if_nothing_is_shown(result: SubjectAnswer, audit: str) -> None:
     if result.values or all(refusal.code in {"no-value", "retention-over"} for refusal in refusals):
         return
     if all(refusal is SUBJECT_NOT_FOUND for refusal in refusals):
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=audit)
+        raise subject_not_found(audit=audit)
     raise Denied("none of the fields may be read in this way", denied=result.denied, audit=audit)
 
 
@@ -318,7 +319,7 @@ async def subject_state(services: Services, caller: Caller, subject: SubjectId) 
     if into is not None:
         raise SubjectMerged(into, audit=str(entry.id))
     if found is None or revision is None or not exists:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=str(entry.id))
+        raise subject_not_found(audit=str(entry.id))
     return SubjectState(id=found.id, state=found.state, revision=revision)
 
 

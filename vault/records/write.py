@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all, require_permission
+from vault.access.authorization import decide, require_all, require_permission, subject_not_found
 from vault.access.recording import WriteResult, audited, begin_once, writing
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
@@ -20,7 +20,7 @@ from vault.consent.legal_ground import ground_refusal, locked_ground, require_gr
 from vault.consent.model import unpack as unpack_consent_state
 from vault.contacts.changes import ContactHolder, add_changes, changes_of
 from vault.crypto.seal import record_aad
-from vault.errors import Conflict, Fault, InvalidInput, NotFound, RevisionRequired, StaleRevision, Unavailable
+from vault.errors import Conflict, Fault, InvalidInput, RevisionRequired, StaleRevision, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
@@ -166,9 +166,9 @@ async def change_profile(
         retained = found.state == "retained"
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
         if row is None or keys is None:
-            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+            raise subject_not_found()
         if retained and not patch.values.keys() <= unpack(row.body).keys():  # fields that no law keeps stay erased
-            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+            raise subject_not_found()
         keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
         if change.revision is not None and row.revision != change.revision:
             raise StaleRevision("the profile has changed since you read it", hint="read it again and repeat the change")
@@ -476,7 +476,7 @@ async def append_record(
     async with writing(services, caller, "append", decision, pseudonym, taken=taken, target=record.id) as connection:
         await locked_ground(services, caller, connection, decision, subject)
         if keys is None:
-            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+            raise subject_not_found()
         keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
         existing = await record_by_external(connection, tenant, subject, collection, digest)
         if existing is not None:

@@ -11,13 +11,20 @@ from uuid import UUID
 from msgspec.structs import replace
 from pydantic import Field
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, require_all, require_permission
+from vault.access.authorization import (
+    audit_entry,
+    decide,
+    require_all,
+    require_permission,
+    subject_not_found,
+)
 from vault.access.callers import OPERATOR
+from vault.access.paging import check_page
 from vault.access.recording import WriteResult, audited, begin_once, writing
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import locked_ground, require_ground
 from vault.consent.restrictions import restrict_in
-from vault.consent.transaction import changing, keys_of, missing
+from vault.consent.transaction import changing, keys_of, not_found
 from vault.consent.validation import require_words
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId
@@ -98,30 +105,16 @@ async def list_rectifications(
     except ValueError:
         fault = Fault("/cursor", "invalid-cursor", "Pass the previous page's `next` value unchanged.")
         raise InvalidInput("invalid cursor", faults=[fault], code="invalid-cursor") from None
-    if not 1 <= limit <= MOST:
-        raise InvalidInput(f"a page has 1 to {MOST} rectifications", code="invalid-page")
+    check_page(limit, MOST, "rectifications")
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     (person,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
-    exists = person is not None and person.state not in GONE
-    rows: list[store.Rectification] = []
-    if exists:
-        async with services.data.reading() as connection:
-            rows = await store.rectifications_of(connection, caller.tenant, subject, after=after, limit=limit + 1)
+    if person is None or person.state in GONE:
+        raise await not_found(services, caller, "read-requests", subject, person)
+    async with services.data.reading() as connection:
+        rows = await store.rectifications_of(connection, caller.tenant, subject, after=after, limit=limit + 1)
     results = await _opened(services, caller, subject, rows[:limit])
-    entry = audit_entry(
-        services,
-        caller,
-        action="read-requests",
-        decision="allowed" if exists else "denied",
-        code=None if exists else SUBJECT_NOT_FOUND.code,
-        subjects=() if person is None else (person.pseudonym,),
-    )
+    entry = audit_entry(services, caller, action="read-requests", decision="allowed", subjects=(person.pseudonym,))
     await services.audit_log.append(entry)
-    if not exists:
-        async with services.data.reading() as connection:
-            error = await missing(services, caller, connection, subject)
-        error.audit = str(entry.id)
-        raise error
     return RectificationPage(results=results, next=results[-1].id.hex if len(rows) > limit else None, audit=entry.id)
 
 
@@ -286,7 +279,7 @@ async def verify_values(
         person = await locked_ground(services, caller, connection, decision, subject)
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
         if person.state in GONE or row is None:
-            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+            raise subject_not_found()
         now = services.clock.now()
         moment = to_microseconds(now)
         body = {

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.authorization import audit_entry, subject_not_found
 from vault.access.callers import system_caller
 from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
 from vault.consent.restrictions import restrict_in
@@ -203,7 +203,7 @@ async def correct(change: RequestChange, index_keys: IndexKeys) -> None:
     """
     consents = await lock_consents(change)
     if change.keys is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     tenant, request = change.caller.tenant, change.request
     by = change.caller.principal.id
     sealer = Sealer(keys=change.keys, tenant=tenant, subject=consents.subject, at=change.now, by=by, request=request.id)

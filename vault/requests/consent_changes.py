@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, get_args
 
-from vault.access.authorization import SUBJECT_NOT_FOUND
+from vault.access.authorization import subject_not_found
 from vault.access.callers import system_caller
 from vault.consent.legal_ground import may_object
 from vault.consent.model import NO
 from vault.consent.record import is_asked_again
 from vault.consent.restrictions import RestrictionGround, restrict_in
 from vault.consent.transaction import Change, missing
-from vault.errors import Fault, NotFound
+from vault.errors import Fault
 from vault.ids import SubjectId
 from vault.requests.kind import IDENTITY, Ground, RequestKind
 from vault.requests.transaction import changing_request
@@ -42,7 +42,7 @@ async def lock_consents(change: RequestChange) -> Change:
         NotFound: the person does not exist any more.
     """
     if change.request.subject is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     subject = SubjectId(change.request.subject)
     consents = await Change.lock(change.services, change.caller, change.connection, subject, change.keys)
     if consents is None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.callers import OPERATOR
+from vault.access.paging import check_page
 from vault.access.recording import audited
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.ids import SubjectId
@@ -56,9 +57,7 @@ async def list_of_requests(
     """
     after = _position(cursor)
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
-    if not 1 <= query.limit <= MOST:
-        fault = Fault("/limit", "out-of-range", f"1 to {MOST}")
-        raise InvalidInput(f"a page has 1 to {MOST} requests", faults=[fault], code="invalid-page")
+    check_page(query.limit, MOST, "requests")
     following = replace(query, after=after, limit=query.limit + 1)
     if urgency is not None:
         policy_set = services.policies.active(caller.tenant).policy_set

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, require_permission
+from vault.access.authorization import require_permission, subject_not_found
 from vault.access.callers import OPERATOR
 from vault.access.recording import audited, begin_once
 from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Scope, UnknownName
 from vault.catalogue.notices import LANGUAGE
-from vault.errors import Denied, Fault, InvalidInput, NotFound
+from vault.errors import Denied, Fault, InvalidInput
 from vault.ids import THE_PERSON, SubjectId, is_slug, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.requests.deadlines import default_jurisdiction, due, internal_due
@@ -122,7 +122,7 @@ async def submit_request(
         row = await locked_subject(connection, caller.tenant, person)
         pseudonym = None if row is None or row.state in GONE else row.pseudonym
         if pseudonym is None and submission.subject is not None:
-            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+            raise subject_not_found()
         found = None if pseudonym is None else person
         current = {} if found is None else await current_keys(services, connection, caller.tenant, keys)
         request = _request(policy_set, caller, submission, found, services.clock.now())
@@ -159,7 +159,7 @@ async def _match(services: Services, caller: Caller, submission: Submission) -> 
         raise InvalidInput("a request needs either `subject` or `identity`", faults=[fault], code="invalid-identity")
     (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     if row is None or row.state in GONE:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     return Match(subject)
 
 

@@ -19,7 +19,7 @@ from vault.catalogue.retention_actions import ERASE, REVIEW, Effect, action_of, 
 from vault.clock import EPOCH
 from vault.consent.legal_ground import purpose_ground
 from vault.consent.model import EXPLICIT, UNSAID
-from vault.retention.clocks import anchor, relationship, relationship_ended
+from vault.retention.clocks import NO_CLOCKS, anchor, relationship, relationship_ended
 from vault.retention.schedule import DAY, Schedule, day_after, ending_of, period_of
 from vault.subjects.rows import happened_at
 
@@ -45,6 +45,21 @@ NEVER: Final = date.max.toordinal()
 """The last day of the calendar: at least until then a law demands what has no end yet."""
 NOT_AT_ALL: Final = 0
 _FOREVER: Final = NEVER + 1
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectData:
+    """The stored data about a subject from which the ends of its values follow.
+
+    Attributes:
+        row: the subject's.
+        records: rows of the subject's records: all of them, unless a subclass says otherwise.
+        clocks: the subject's clocks.
+    """
+
+    row: Any
+    records: Sequence[Any]
+    clocks: Clocks = NO_CLOCKS
 
 
 class Value(NamedTuple):

@@ -13,13 +13,13 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited
 from vault.catalogue.model import HOME, UnknownName
 from vault.catalogue.retention import Relationship
 from vault.catalogue.retention_actions import action_of
 from vault.consent.model import unpack as unpack_state
-from vault.consent.transaction import missing
+from vault.consent.transaction import not_found
 from vault.errors import InvalidInput
 from vault.retention import views
 from vault.retention.clocks import RUNNING, clocks_of_one, relationship, relationship_ended
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Catalogue
     from vault.consent.model import ConsentState, Held
     from vault.context import Caller, Services
-    from vault.errors import NotFound
     from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
     from vault.retention.ends import Claim, Ending, Ends, Value
@@ -73,7 +72,7 @@ async def explain_retention(
         reviews = await reviews_in(connection, caller.tenant, [subject])
         rows = await _newest_records(connection, caller.tenant, subject, whole.partition(".")[0], record)
     if row is None or row.state == "erased":
-        raise await _subject_not_found(services, caller, subject, row, active.version)
+        raise await not_found(services, caller, "read-retention", subject, row, policy=active.version)
     state = unpack_state(row.standing)
     ends = ends_of(active.policy_set, state, clocks, now, retained=row.state == "retained")
     explainer = Explainer(active.policy_set, ends, state, applies(active.policy_set, state, now), now.date())
@@ -229,7 +228,7 @@ async def show_relationship(services: Services, caller: Caller, subject: Subject
         clocks = await clocks_of_one(connection, caller.tenant, subject)
     active = services.policies.active(caller.tenant)
     if row is None or row.state in GONE:
-        raise await _subject_not_found(services, caller, subject, row, active.version)
+        raise await not_found(services, caller, "read-retention", subject, row, policy=active.version)
     entry = audit_entry(
         services,
         caller,
@@ -281,26 +280,6 @@ async def _newest_records(
     if record is not None:
         statement = statement.where(columns.id == record)
     return list((await connection.execute(statement.order_by(columns.id.desc()).limit(MOST + 1))).all())
-
-
-async def _subject_not_found(
-    services: Services, caller: Caller, subject: SubjectId, row: Any, version: str
-) -> NotFound:
-    """Append the audit entry of a subject that does not exist, and return the error."""
-    entry = audit_entry(
-        services,
-        caller,
-        action="read-retention",
-        decision="denied",
-        code=SUBJECT_NOT_FOUND.code,
-        subjects=() if row is None else (row.pseudonym,),
-        policy=version,
-    )
-    await services.audit_log.append(entry)
-    async with services.data.reading() as connection:
-        error = await missing(services, caller, connection, subject)
-    error.audit = str(entry.id)
-    return error
 
 
 def _date(number: int | None) -> date | None:

@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, select, tuple_, update
 
 from vault.access.authorization import audit_entry, require_permission
+from vault.access.paging import check_page, cut
 from vault.access.recording import audited, begin_once
 from vault.consent.transaction import changing
 from vault.errors import Fault, InvalidInput, NotFound
@@ -121,8 +122,7 @@ async def list_reviews(
         Denied: the caller may not see retention.
         InvalidInput: the limit is not within 1 to 200.
     """
-    if not 1 <= limit <= MOST:
-        raise InvalidInput(f"a page has 1 to {MOST} reviews", code="invalid-page")
+    check_page(limit, MOST, "reviews")
     await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
     async with services.data.reading() as connection:
         reviews = await fetch_reviews(connection, caller.tenant, states=states, after=after, limit=limit + 1)
@@ -134,9 +134,10 @@ async def list_reviews(
         policy=services.policies.active(caller.tenant).version,
     )
     await services.audit_log.append(entry)
+    page, cursor = cut(reviews, limit)
     return RetentionReviewPage(
-        reviews=[RetentionReview.model_validate(review) for review in reviews[:limit]],
-        next=reviews[limit - 1].id if len(reviews) > limit else None,
+        reviews=[RetentionReview.model_validate(review) for review in page],
+        next=cursor,
         audit=entry.id,
     )
 

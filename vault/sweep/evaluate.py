@@ -18,8 +18,8 @@ from vault.catalogue.retention_actions import ACTIONS, ERASE, Effect, RetentionA
 from vault.consent.model import unpack as unpack_state
 from vault.ids import RecordId, SubjectId
 from vault.lifecycle.erasures import Line
-from vault.retention.clocks import NO_CLOCKS, Clocks, at_day, clocks_in
-from vault.retention.ends import day_of, ends_of, schedule_of, values_of
+from vault.retention.clocks import NO_CLOCKS, at_day, clocks_in
+from vault.retention.ends import SubjectData, day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import held_by
 from vault.retention.reviews import NewReview, kept_by, reviews_in
 from vault.subjects.due import records_of_people
@@ -47,18 +47,14 @@ _NO_REVIEWS: Final[Mapping[str, Review]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class SubjectData:
+class ReviewedData(SubjectData):
     """What the evaluation of a subject needs.
 
     Attributes:
-        records: rows of records: all of them, or those that are due.
         reviews: reviews of the subject's values, by record and name.
-        is_complete: whether ``records`` are all records of the subject.
+        is_complete: whether ``records`` are all records of the subject; otherwise they are those that are due.
     """
 
-    row: Any
-    records: Sequence[Any]
-    clocks: Clocks = NO_CLOCKS
     reviews: Mapping[Place, Mapping[str, Review]] = field(default_factory=dict)
     is_complete: bool = True
 
@@ -67,12 +63,12 @@ class SubjectData:
 class Evaluation:
     """A plan for a subject, and what it was made from: the data, the policies and the day."""
 
-    data: SubjectData
+    data: ReviewedData
     policy_set: PolicySet
     day: int
     plan: SubjectPlan
 
-    def renewed(self, policy_set: PolicySet, data: SubjectData, now: datetime) -> SubjectPlan:
+    def renewed(self, policy_set: PolicySet, data: ReviewedData, now: datetime) -> SubjectPlan:
         """Return the plan for the present; it is made again only if something has changed."""
         same = self.policy_set is policy_set and self.day == now.date().toordinal() and self.data == data
         return self.plan if same else evaluate(policy_set, data, now)
@@ -205,7 +201,7 @@ class _Context:
     schedule: Schedule
 
 
-def evaluate(policy_set: PolicySet, data: SubjectData, now: datetime) -> SubjectPlan:
+def evaluate(policy_set: PolicySet, data: ReviewedData, now: datetime) -> SubjectPlan:
     """Decide what is to be done with a subject."""
     context = _context(policy_set, data, now)
     turns = [day for day in (context.ends.turns_on, _next_notice(policy_set, context.day)) if day is not None]
@@ -220,7 +216,7 @@ def evaluate(policy_set: PolicySet, data: SubjectData, now: datetime) -> Subject
     return SubjectPlan(data.row, [replace(record, due=midnight(until + 1)) for record in records], is_over=False)
 
 
-def forecast(policy_set: PolicySet, data: SubjectData, now: datetime) -> Iterator[Forecast]:
+def forecast(policy_set: PolicySet, data: ReviewedData, now: datetime) -> Iterator[Forecast]:
     """Foresee when each value of a subject will go."""
     today = _context(policy_set, data, now)
     turn = today.ends.turns_on
@@ -246,7 +242,7 @@ def forecast(policy_set: PolicySet, data: SubjectData, now: datetime) -> Iterato
             yield Forecast(value.form or value.field, on, then, held, in_review)
 
 
-def _context(policy_set: PolicySet, data: SubjectData, now: datetime) -> _Context:
+def _context(policy_set: PolicySet, data: ReviewedData, now: datetime) -> _Context:
     state = unpack_state(data.row.standing)
     ends = ends_of(policy_set, state, data.clocks, now, retained=data.row.state == "retained")
     return _Context(now.date().toordinal(), ends, state, schedule_of(policy_set))
@@ -313,7 +309,7 @@ def _next_day(context: _Context, ending: Ending, review: Review | None) -> int:
     return min(days, default=context.day + AT_MOST)
 
 
-def _empty_until(policy_set: PolicySet, data: SubjectData) -> int:
+def _empty_until(policy_set: PolicySet, data: ReviewedData) -> int:
     """Return until when a subject without any value is kept: as long as a value that no purpose claims."""
     changed = [data.row.created_at, *(row.updated_at for row in data.records)]
     until: date = schedule_of(policy_set).retention.unclaimed.after(max(changed).date())
@@ -360,7 +356,7 @@ def count_actions(plans: Iterable[SubjectPlan]) -> Counts:
 
 async def load_subjects(
     connection: AsyncConnection, tenant: TenantId, rows: Sequence[Any], *, due: datetime | None = None
-) -> list[SubjectData]:
+) -> list[ReviewedData]:
     """Fetch what the evaluation of subjects needs, in the order of their rows.
 
     Args:
@@ -373,7 +369,7 @@ async def load_subjects(
     clocks = await clocks_in(connection, tenant, subjects)
     reviews = await reviews_in(connection, tenant, subjects)
     return [
-        SubjectData(
+        ReviewedData(
             row,
             records[row.id],
             clocks.get(row.id, NO_CLOCKS),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
 from vault.access.authorization import audit_entry, require_permission
+from vault.access.paging import check_page, cut
 from vault.access.recording import audited, begin_once
 from vault.catalogue.model import UnknownName
 from vault.errors import Fault, InvalidInput
@@ -235,14 +236,13 @@ async def list_sweeps(services: Services, caller: Caller, *, before: UUID | None
         Denied: the caller may not see retention.
         InvalidInput: the limit is not within 1 to 200.
     """
-    if not 1 <= limit <= MOST:
-        raise InvalidInput(f"a page has 1 to {MOST} sweeps", code="invalid-page")
+    check_page(limit, MOST, "sweeps")
     await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
     async with services.data.reading() as connection:
         runs = await store.list_sweeps(connection, caller.tenant, before=before, limit=limit + 1)
     await services.audit_log.append(audit_entry(services, caller, action="read-retention", decision="allowed"))
-    cursor = runs[limit - 1].id if len(runs) > limit else None
-    return SweepPage(sweeps=[Sweep.of(run) for run in runs[:limit]], next=cursor)
+    page, cursor = cut(runs, limit)
+    return SweepPage(sweeps=[Sweep.of(run) for run in page], next=cursor)
 
 
 async def sweep(

@@ -27,7 +27,7 @@ from vault.consent.model import By, Method
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import Format, read_receipt, signing_keys
 from vault.consent.record import record_consent, record_signal
-from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement, Decision
+from vault.consent.validation import ConsentStatement, Decision
 from vault.consent.views import (
     ConsentCheckResults,
     ConsentOverview,
@@ -129,27 +129,17 @@ class Token(Body):
     token: Annotated[str, Field(max_length=LONGEST_TOKEN)]
 
 
-class Item(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A statement that a person made elsewhere, as received."""
+class StatementItem(ConsentStatement, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A statement that a person made elsewhere, as received: its time is required, and it names the person."""
 
-    purpose: str
-    decision: str
     occurred_at: datetime
     subject: UUID | None = None
     system: str | None = None
     external_id: str | None = None
-    notice: str | None = None
-    language: str | None = None
-    channel: str | None = None
-    method: str | None = None
-    by: str = "subject"
-    evidence: str | None = None
-    jurisdiction: str | None = None
-    valid_until: datetime | None = None
 
 
 _items = msgspec.json.Decoder(list[msgspec.Raw])
-_item = msgspec.json.Decoder(Item)
+_item = msgspec.json.Decoder(StatementItem)
 
 
 @router.post(
@@ -315,10 +305,9 @@ def _read(raw: bytes | msgspec.Raw) -> ConsentItem | Fault:
         return from_decoder(error).faults[0]
     if (item.subject is None) == (item.system is None or item.external_id is None):
         return Fault("", "no-external-id", "Name the person by `subject`, or by `system` and `external_id`.")
-    statement = ConsentStatement(**{name: getattr(item, name) for name in STATEMENT_FIELDS})
     if item.subject is not None:
-        return ConsentItem(SubjectId(item.subject), None, statement)
-    return ConsentItem(None, (item.system or "", item.external_id or ""), statement)
+        return ConsentItem(SubjectId(item.subject), None, item)
+    return ConsentItem(None, (item.system or "", item.external_id or ""), item)
 
 
 def _imported(result: ItemResult) -> ImportedConsent:

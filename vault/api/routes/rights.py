@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -24,9 +25,20 @@ from vault.rectification.accuracy import (
     resolve_dispute,
     verify_values,
 )
+from vault.views import View
 
 router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
 rectification_router = APIRouter(prefix="/v1/subjects/{subject}", tags=["rectification"])
+
+Route = Callable[..., Awaitable[Response]]
+
+
+def _creates(on: APIRouter, path: str, operation_id: str, view: type[View]) -> Callable[[Route], Route]:
+    """Declare a route that records something about a person and answers 201 with what it recorded."""
+    return on.post(
+        path, status_code=201, operation_id=operation_id, response_model=view, responses=error_responses(409)
+    )
+
 
 Fields = Annotated[
     list[Annotated[str, Field(max_length=200)]],
@@ -96,25 +108,13 @@ class VerifiedFields(Body):
     purpose: Purpose
 
 
-@router.post(
-    "/objections",
-    status_code=201,
-    operation_id="recordObjection",
-    response_model=RecordedEvent,
-    responses=error_responses(409),
-)
+@_creates(router, "/objections", "recordObjection", RecordedEvent)
 async def record_objection(subject: UUID, body: NewObjection, write: WriteDep) -> Response:
     """Record that a person objects: final at once against direct marketing; otherwise pending, and use stops."""
     return await write.once(restrictions.record_objection, SubjectId(subject), purpose=body.purpose, reason=body.reason)
 
 
-@router.post(
-    "/objections/{event}:decide",
-    status_code=201,
-    operation_id="decideObjection",
-    response_model=RecordedEvent,
-    responses=error_responses(409),
-)
+@_creates(router, "/objections/{event}:decide", "decideObjection", RecordedEvent)
 async def decide_objection(subject: UUID, event: UUID, body: ObjectionDecision, write: WriteDep) -> Response:
     """Decide an objection: upheld, use stays stopped; overruled, it may go on. The reason is recorded, sealed."""
     return await write.once(
@@ -126,61 +126,31 @@ async def decide_objection(subject: UUID, event: UUID, body: ObjectionDecision, 
     )
 
 
-@router.post(
-    "/restriction",
-    status_code=201,
-    operation_id="restrictProcessing",
-    response_model=RecordedEvent,
-    responses=error_responses(409),
-)
+@_creates(router, "/restriction", "restrictProcessing", RecordedEvent)
 async def restrict(subject: UUID, body: NewRestriction, write: WriteDep) -> Response:
     """Restrict a person's data: it is stored, and used only where an exception of Art. 18(2) applies."""
     return await write.once(restrictions.restrict, SubjectId(subject), ground=body.ground, reason=body.reason)
 
 
-@router.post(
-    "/restriction:announce",
-    status_code=201,
-    operation_id="announceRestrictionLift",
-    response_model=LiftAnnouncement,
-    responses=error_responses(409),
-)
+@_creates(router, "/restriction:announce", "announceRestrictionLift", LiftAnnouncement)
 async def announce(subject: UUID, body: AnnounceLift, write: WriteDep) -> Response:
     """Inform the person, by letter, that the restriction will be lifted; or record how they were informed."""
     return await write.once(announce_lifting, SubjectId(subject), told=body.told)
 
 
-@router.post(
-    "/restriction:lift",
-    status_code=201,
-    operation_id="liftRestriction",
-    response_model=RecordedEvent,
-    responses=error_responses(409),
-)
+@_creates(router, "/restriction:lift", "liftRestriction", RecordedEvent)
 async def lift(subject: UUID, body: Lift, write: WriteDep) -> Response:
     """Lift the restriction, once the person was informed and the notice period is over (Art. 18(3))."""
     return await write.once(restrictions.lift_restriction, SubjectId(subject), reason=body.reason)
 
 
-@rectification_router.post(
-    "/disputes",
-    status_code=201,
-    response_model=Disputes,
-    responses=error_responses(409),
-    operation_id="disputeFields",
-)
+@_creates(rectification_router, "/disputes", "disputeFields", Disputes)
 async def dispute_fields(subject: UUID, body: NewDispute, write: WriteDep) -> Response:
     """Note that the person disputes values; optionally their data is restricted until that is decided."""
     return await write.once(dispute, SubjectId(subject), **dict(body))
 
 
-@rectification_router.post(
-    "/disputes/{dispute}:resolve",
-    status_code=201,
-    response_model=DecidedDispute,
-    responses=error_responses(409),
-    operation_id="resolveDispute",
-)
+@_creates(rectification_router, "/disputes/{dispute}:resolve", "resolveDispute", DecidedDispute)
 async def resolve(subject: UUID, dispute: UUID, body: Verdict, write: WriteDep) -> Response:
     """Decide a dispute. A wrong value is corrected by another call."""
     return await write.once(

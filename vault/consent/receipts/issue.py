@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission, subject_not_found
 from vault.access.callers import operator_caller
 from vault.access.recording import audited, record_failure
 from vault.consent.receipts import dpv, kantara
@@ -54,7 +54,7 @@ async def read_receipt(
     )
     (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     if row is None or row.state in GONE:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        raise subject_not_found()
     try:
         events = await _chain(services, caller.tenant, subject, event)
     except NotFound as error:
