@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
+from vault.backup.views import Backup, VerifiedBackup
 from vault.crypto.providers import FileRootKey
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
@@ -25,10 +26,12 @@ def test_a_backup_is_made_listed_and_tried(in_vault, backup, to):
     assert Path(backup["keys"]).is_file()
     assert backup["tenants"] == ["default"]
     assert in_vault.json("backup", "list", to) == [backup]
+    assert Backup.model_validate(backup).as_json() == backup  # the view, whole
     listed = in_vault.ok("backup", "list", to)
     assert Path(backup["folder"]).name in listed
     assert "there" in listed
     seen = in_vault.json("backup", "verify", backup["folder"])
+    assert VerifiedBackup.model_validate(seen).as_json() == seen
     assert seen["id"] == backup["id"]
     assert sum(sum(tables.values()) for tables in seen["rows"].values()) == backup["rows"]
     told = in_vault("backup", "verify", backup["folder"])

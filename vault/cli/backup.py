@@ -6,7 +6,6 @@ A restore replays the restore ledger before the vault opens.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -28,6 +27,7 @@ from vault.backup.restore import (
     write_order,
 )
 from vault.backup.verify import verify_backup
+from vault.backup.views import Backup, OpenedSample, PrunedBackups, RestoredVault, VerifiedBackup
 from vault.bootstrap import databases_of, open_vault, postgres_tools, provider_of, read_settings, upgrade_databases
 from vault.catalogue.retention import Period
 from vault.cli.command import HERE, TOP_LEVEL, Json, VaultFolder, VaultSession, command, make_group, parse_period, run
@@ -38,7 +38,6 @@ from vault.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vault.backup.manifest import BackupFolder
     from vault.backup.replay import Replayed
 
     Progress = Callable[[str, int], None]
@@ -71,12 +70,13 @@ async def make(
     where = places(to, keys=keys_to, ledger=ledger_to)
     with transfers(in_bytes=True) as show:
         backup = await make_backup(session.services, source, where, keys_for=keep_keys, progress=show)
+    view = Backup.of(backup)
     if session.as_json:
-        emit(_as_json(backup))
+        emit(view)
         return
     typer.echo(str(backup.folder))
-    note(f"The backup has {_rows(backup):,} rows in {_size(backup):,} bytes.")
-    note(f"Its key store is {backup.keys}, to be deleted by {backup.manifest.keys_expire_at:%Y-%m-%d}.")
+    note(f"The backup has {view.rows:,} rows in {view.bytes:,} bytes.")
+    note(f"Its key store is {backup.keys}, to be deleted by {view.keys_expire_at:%Y-%m-%d}.")
     note("It cannot be opened without the root key: keep a copy of the root key elsewhere.")
 
 
@@ -86,17 +86,18 @@ def list_backups(
 ) -> None:
     """List the backups in a folder, the newest first, and whether their key stores still exist."""
     provider = provider_of(read_settings(vault))
-    backups, unknown = find_all(places(to, keys=keys_to, ledger=ledger_to), provider)
+    folders, unknown = find_all(places(to, keys=keys_to, ledger=ledger_to), provider)
+    backups = [Backup.of(backup) for backup in folders]
     if as_json:
-        emit([_as_json(backup) for backup in backups])
+        emit(backups)
     else:
         rows = [
             (
                 backup.folder.name,
-                backup.manifest.created_at,
-                f"{_rows(backup):,}",
-                f"{_size(backup):,}",
-                "there" if backup.keys.is_file() else "gone",
+                backup.created_at,
+                f"{backup.rows:,}",
+                f"{backup.bytes:,}",
+                "gone" if backup.keys is None else "there",
             )
             for backup in backups
         ]
@@ -138,7 +139,8 @@ async def verify(
         verified = await verify_backup(session.services, stored, parts, sample=sample, progress=show)
     people = verified.sample
     if session.as_json:
-        emit({"id": stored.manifest.id, "rows": verified.rows, "sample": people._asdict()})
+        rows_by_table = {str(kind): dict(tables) for kind, tables in verified.rows.items()}
+        emit(VerifiedBackup(id=stored.manifest.id, rows=rows_by_table, sample=OpenedSample.from_object(people)))
         return
     rows = [(kind, table, f"{count:,}") for kind, tables in verified.rows.items() for table, count in tables.items()]
     show_table(("database", "table", "rows"), rows, empty="there is no table")
@@ -162,7 +164,7 @@ async def prune(
     provider = provider_of(session.vault.settings)
     pruned = await prune_backups(session.services, provider, where, keep_data=keep_data, keep_keys=keep_keys)
     if session.as_json:
-        emit(pruned._asdict())
+        emit(PrunedBackups.from_object(pruned))
         return
     rows = [(name, "deleted") for name in pruned.backups] + [(name, "key store deleted") for name in pruned.keys]
     rows += [(name, "unfinished: deleted") for name in pruned.leftovers]
@@ -172,29 +174,6 @@ async def prune(
             warn(f"{name} belongs to no backup in {to}; it was not deleted")
         else:
             warn(f"{name} is not a backup under this root key, or it was changed or renamed; it was not deleted")
-
-
-def _as_json(backup: BackupFolder) -> dict[str, object]:
-    manifest = backup.manifest
-    return {
-        "id": manifest.id,
-        "created_at": manifest.created_at,
-        "folder": backup.folder,
-        "keys": backup.keys if backup.keys.is_file() else None,
-        "keys_expire_at": manifest.keys_expire_at,
-        "ledger": backup.ledger if backup.ledger.is_file() else None,
-        "tenants": manifest.tenants,
-        "rows": _rows(backup),
-        "bytes": _size(backup),
-    }
-
-
-def _rows(backup: BackupFolder) -> int:
-    return sum(sum(facts.rows.values()) for facts in backup.manifest.files.values())
-
-
-def _size(backup: BackupFolder) -> int:
-    return sum(facts.size for facts in backup.manifest.files.values())
 
 
 @command(
@@ -264,7 +243,7 @@ def restore(
             plan = Plan(backup or folder, folder, keys=keys, settings=_absolute(settings), without_ledger=reason)
             replayed = run(restore_backup(plan, progress))
     if as_json:
-        emit({"vault": folder.resolve(), **asdict(replayed)})
+        emit(RestoredVault.from_object(replayed, vault=folder.resolve()))
         return
     note(f"The vault in {folder} is restored and open.")
     note(

@@ -16,10 +16,11 @@ from vault.recipients.notices import acknowledge as acknowledge_notice
 from vault.recipients.notices import chase as chase_notice
 from vault.recipients.notices import chase_recipients, list_sent, no_notice
 from vault.recipients.store import OPEN, NoticeQuery, find_notice
+from vault.recipients.views import ChasedNotices, NoticeDelivery
 from vault.recipients.webhooks import list_webhooks, remove_webhook, rotate_secret, set_webhook, try_webhook
 
 if TYPE_CHECKING:
-    from vault.recipients.views import SentNotice, Webhook, WebhookWithKeys
+    from vault.recipients.views import SentNotice, WebhookWithKeys
 
 
 NOTICE = "0199aabb-0000-7000-8000-000000000009"
@@ -72,7 +73,7 @@ async def chase(
         raise InvalidInput("name a notice, or use --due for all that are due")
     if notice is None:
         chased = await chase_recipients(session.services)
-        session.show({"chased": chased}, f"{chased:,} reminders are on their way.")
+        session.show(ChasedNotices(chased=chased), f"{chased:,} reminders are on their way.")
         return
     await chase_notice(session.services, session.caller, notice)
     # Posted here and now: the operator waits for it.
@@ -82,7 +83,7 @@ async def chase(
     if sent is None:
         raise no_notice()
     if session.as_json:
-        emit({"id": sent.id, "state": sent.state, "last_status": sent.last_status, "last_code": sent.last_code})
+        emit(NoticeDelivery.from_object(sent))
     elif sent.state == "pending":
         warn(f"it could not be delivered now ({sent.last_code}); a running server tries again")
     else:
@@ -93,7 +94,7 @@ async def chase(
 async def acknowledge(session: Session, notice: Notice) -> None:
     """Acknowledge a notice on behalf of an app that cannot, once its operator has confirmed it."""
     acknowledged = await acknowledge_notice(session.services, session.caller, notice)
-    session.show({"id": acknowledged.id, "state": acknowledged.state}, "Acknowledged.")
+    session.show(acknowledged, "Acknowledged.")
 
 
 def _row(notice: SentNotice) -> tuple[object, ...]:
@@ -118,7 +119,7 @@ async def list_all_webhooks(session: Session) -> None:
         for webhook in webhooks
     ]
     headings = ("app", "url", "state", "why", "secret", "changed")
-    session.show_table([_as_json(webhook) for webhook in webhooks], headings, rows, empty="no app has a webhook")
+    session.show_table(webhooks, headings, rows, empty="no app has a webhook")
 
 
 @command(webhooks_group, "cdv webhooks set crm https://crm.example.org/vault", name="set")
@@ -160,13 +161,9 @@ async def test(session: Session, app: App) -> None:
 
 def _show_webhook(session: Session, webhook: WebhookWithKeys) -> None:
     if session.as_json:
-        emit(_as_json(webhook))
+        emit(webhook)
         return
     note(f"Notices to {webhook.app} go to {webhook.url}, signed by {webhook.public_key} (v1a)")
     if webhook.secret is not None:
         note("and by this secret (v1), which is shown once:")
         typer.echo(webhook.secret)
-
-
-def _as_json(webhook: Webhook) -> dict[str, object]:
-    return webhook.model_dump(mode="json", exclude={"previous_until", "created_at", "updated_at"})

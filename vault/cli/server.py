@@ -83,7 +83,10 @@ def upgrade(vault: VaultFolder = HERE, as_json: Json = False) -> None:
     read_settings(vault)  # says that there is no vault, before files are made for one
     changed = run(upgrade_databases(vault))
     if as_json:
-        emit({which: {"before": before, "after": after} for which, (before, after) in changed.items()})
+        from vault.backup.views import DatabaseUpgrade, DatabaseUpgrades
+
+        upgrades = {which: DatabaseUpgrade(before=before, after=after) for which, (before, after) in changed.items()}
+        emit(DatabaseUpgrades(**upgrades))
         return
     for which, (before, after) in changed.items():
         note(f"{which}: {after} already" if before == after else f"{which}: {before or 'empty'} -> {after}")
@@ -98,10 +101,11 @@ def status(vault: VaultFolder = HERE, as_json: Json = False) -> None:
     databases, restored = run(_status(vault))
     current = all(is_up_to_date for _, _, is_up_to_date in databases)
     if as_json:
-        states: dict[str, object] = {which: {"dialect": kind, "current": state} for which, kind, state in databases}
-        if restored is not None:
-            states["restored"] = {"backed_up_at": restored.backed_up_at, "replayed": False}
-        emit(states)
+        from vault.backup.views import DatabaseState, DatabaseStates, PendingRestore
+
+        states = {which: DatabaseState(dialect=kind, current=state) for which, kind, state in databases}
+        pending = None if restored is None else PendingRestore(backed_up_at=restored.backed_up_at)
+        emit(DatabaseStates(**states, restored=pending))
     else:
         rows = [(which, kind, "current" if state else "to be upgraded") for which, kind, state in databases]
         show_table(("database", "kind", "state"), rows, empty="")

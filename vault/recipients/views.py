@@ -88,6 +88,21 @@ class SentNotice(AppNotice):
     chased_at: Moment | None
 
 
+class NoticeDelivery(View):
+    """The latest delivery of a notice."""
+
+    id: UUID
+    state: NoticeState
+    last_status: int | None
+    last_code: str | None
+
+
+class ChasedNotices(View):
+    """How many apps were reminded."""
+
+    chased: int
+
+
 class SentNoticePage(View):
     """Some notices to all apps, the oldest first."""
 
