@@ -28,11 +28,13 @@ from vault.api.app import bare_app, create_app
 from vault.audit.entry import decode
 from vault.audit.log import ENTRY
 from vault.bootstrap import init_vault, open_vault
-from vault.context import Caller
+from vault.context import Caller, Services
 from vault.governance.tenants import add_app, add_tenant
 from vault.ids import TenantId
 from vault.policy.policy_set import PolicySet
 
+STRANGER = "stranger"
+"""An app, and its role, that no rule of the policies names."""
 ROLES = ("sales", "support", "fulfilment", "finance", "marketing", "analytics", "dpo", "operator")
 OTHER = "acme"
 """The second tenant: the same policies, apps of the same names, nothing else in common."""
@@ -212,15 +214,24 @@ def without_ids(response: httpx.Response, *subjects: Any) -> tuple[int, bytes]:
 # ---- Fixtures --------------------------------------------------------------------------------------------------------
 
 
+async def _add_stranger(services: Services, tenant: TenantId) -> str:
+    """Register an app whose only role the policies no longer have; returns its key."""
+    async with services.data.transaction() as connection:
+        principal = await services.principals.add_app(connection, tenant, STRANGER, [STRANGER])
+        issued = await services.principals.issue_key(connection, tenant, principal.id)
+    return issued.key.reveal()
+
+
 async def _make(folder: Path, urls: dict[str, str]) -> dict[tuple[str, str], str]:
     await init_vault(folder, **urls)
     keys = {}
     async with open_vault(folder, clock=FixedClock(), **urls) as vault:
         await add_tenant(vault.services, TenantId(OTHER), PolicySet.from_folder(folder / "policies"))
         for tenant in ("default", OTHER):
-            for role in (*ROLES, "stranger"):
+            for role in ROLES:
                 _, issued = await add_app(vault.services, TenantId(tenant), role, [role])
                 keys[tenant, role] = issued.key.reveal()
+            keys[tenant, STRANGER] = await _add_stranger(vault.services, TenantId(tenant))
     return keys
 
 

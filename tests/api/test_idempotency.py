@@ -13,7 +13,6 @@ import tests.golden
 from tests.access.test_recording import CALLS, filled, prepared
 from tests.vaults import problem
 from vault.access.idempotency import forget_old
-from vault.governance.tenants import set_roles
 from vault.ids import DEFAULT_TENANT
 
 ONE, UPSERT = "/v1/subjects", "/v1/subjects:upsert"
@@ -254,7 +253,9 @@ async def test_a_replay_is_for_those_who_still_have_the_right_and_is_on_record(k
     action = entry.action
     if role is None:  # a person in a session, which has no role to lose
         return
-    await set_roles(node.services, DEFAULT_TENANT, role, ["stranger"])
+    async with node.services.data.transaction() as connection:  # a role that the policies no longer have
+        app = await node.services.principals.find(connection, DEFAULT_TENANT, role)
+        await node.services.principals.set_roles(connection, DEFAULT_TENANT, app.id, ["stranger"])
     async with node.new_entries() as made:
         lost = await send()
     problem(lost, 403, lost.json()["code"])

@@ -53,11 +53,16 @@ def test_apps_are_listed_with_their_roles(in_vault):
     assert line.startswith("web-shop  fulfilment sales  active")
 
 
-def test_unknown_role_causes_a_warning(in_vault):
-    result = in_vault("apps", "add", "web-shop", "--role", "fullfilment")
-    assert result.exit_code == 0
-    assert "warning: some roles are not in the current policies" in result.stderr
-    assert "fulfilment" in result.stderr
+def test_an_app_gets_no_key_for_a_role_that_the_policies_do_not_have(in_vault):
+    refused = in_vault("apps", "add", "web-shop", "--role", "sales", "--role", "fullfilment")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "error: the policies have no such role" in refused.stderr
+    assert "/roles/1: " in refused.stderr
+    assert "did you mean `fulfilment`" in refused.stderr
+    assert in_vault.json("apps", "list") == []
+    in_vault.ok("apps", "add", "web-shop", "--role", "sales")
+    assert in_vault("apps", "roles", "web-shop", "--role", "fullfilment").exit_code == 1
+    assert in_vault.ok("apps", "roles", "web-shop") == "sales\n"
 
 
 def test_roles_are_shown_and_changed(in_vault):

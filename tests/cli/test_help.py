@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -25,6 +26,15 @@ def commands(command=None, path=()):
         yield from commands(inner, (*path, name))
 
 
+def choosing(command=None, path=()):
+    """Yield the commands that have an option or argument with choices, with their paths."""
+    command = command or typer.main.get_command(app)
+    if any(getattr(parameter, "type_descriptor", None) for parameter in command.params):
+        yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from choosing(inner, (*path, name))
+
+
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)
 def test_every_command_has_help_with_an_example(cdv, path):
     result = cdv(*path, "--help")
@@ -36,6 +46,24 @@ def test_every_command_has_help_with_an_example(cdv, path):
 @pytest.mark.parametrize("path", [(), ("apps",), ("policy",)], ids=" ".join)
 def test_group_without_a_command_shows_its_help(cdv, path):
     assert "Commands" in cdv.ok(*path)
+
+
+@pytest.mark.parametrize("width", ["80", "100"])
+def test_no_choice_of_an_option_is_broken_in_two(cdv, monkeypatch, width):
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", int(width))
+    broken = []
+    for path, command in choosing():
+        lines = cdv.ok(*path, "--help").splitlines()
+        for parameter in command.params:
+            descriptor = getattr(parameter, "type_descriptor", None)
+            for choice in (descriptor.choices if descriptor is not None and descriptor.is_choice else None) or ():
+                word = re.compile(rf"(?<![\w-]){re.escape(str(choice))}(?![\w-])")
+                # In the part of the parameter: from the line of its name on.
+                name = parameter.opts[-1] if parameter.param_type_name == "option" else parameter.metavar
+                start = next(at for at, line in enumerate(lines) if name in line and line.startswith("│"))
+                if not any(word.search(line) for line in lines[start:]):
+                    broken.append((path, name, choice))
+    assert broken == []
 
 
 def test_documented_commands_exist():

@@ -137,6 +137,24 @@ def test_explanations_by_vault_and_folder_are_equal(in_vault, draft):
     assert in_vault.json(*question, "--policies", draft) == answer
 
 
+def test_explanation_for_no_person_speaks_of_no_person(in_vault):
+    question = ("policy", "explain", "--role", "marketing", "--purpose", "direct-marketing", "email")
+    detail = in_vault.json(*question)["fields"]["email"]["detail"]
+    assert "this person" not in detail
+    assert "allowed for people who have given it" in detail
+
+
+def test_a_folder_is_named_alike_to_check_and_to_explain(cdv, draft):
+    assert cdv.json("policy", "check", "--policies", draft) == cdv.json("policy", "check", draft)
+    answer = cdv.json(*QUESTION, "email", "--policies", draft)
+    checkout = shutil.copytree(draft, draft.parent / "checkout" / "policies").parent
+    assert cdv.json(*QUESTION, "email", "--policies", checkout) == answer
+    assert cdv.json("policy", "check", checkout) == cdv.json("policy", "check", draft)
+    twice = cdv("policy", "check", draft, "--policies", draft)
+    assert twice.exit_code == 2
+    assert "name the folder once" in twice.stderr
+
+
 def test_draft_is_explained_without_a_vault(cdv, draft):
     add_rule(draft, "p, support, *, email, read, customer-support, allow\n")
     answer = cdv.json(*QUESTION, "email", "--policies", draft)

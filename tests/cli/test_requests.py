@@ -87,6 +87,36 @@ def test_dual_approval_needs_two_others(in_vault, vault_folder, subject):
     assert "needs the approval of two others" in in_vault("requests", "approve", request, "--yes").stderr
 
 
+@pytest.mark.parametrize(
+    ("kind", "question"),
+    [
+        ("review", "Execute the request (review)?"),
+        ("access", "Execute the request (access)?"),
+        ("erasure", "Execute the request for erasure? What it erases cannot be brought back."),
+    ],
+)
+def test_the_question_before_an_approval_is_about_its_kind(in_vault, subject, kind, question):
+    policies = in_vault.folder / "policies" / "requests.toml"
+    policies.write_text(policies.read_text().replace('= "automatic"', '= "review"'))
+    in_vault.ok("policy", "apply")
+    request = in_vault.json("requests", "submit", kind, "--subject", subject)["id"]
+    unverified = in_vault("requests", "approve", request, typed="y\n")
+    assert unverified.exit_code == 1
+    assert "error: a request that is received cannot be approved" in unverified.stderr
+    assert "?" not in unverified.stderr.partition("hint:")[0]  # it says so before it asks
+    in_vault.ok("requests", "verify", request, "--evidence", "seen")
+    refused = in_vault("requests", "approve", request, typed="n\n")
+    assert refused.exit_code == 1
+    assert question in refused.stderr
+    assert in_vault.json("requests", "show", request)["state"] == "in_review"
+
+
+def test_an_empty_list_says_whether_it_was_narrowed(in_vault):
+    assert "no open requests" in in_vault("requests", "list").stderr
+    assert "no requests\n" in in_vault("requests", "list", "--all").stderr
+    assert "no request matches" in in_vault("requests", "list", "--kind", "erasure").stderr
+
+
 def test_requests_expire_counts(in_vault, subject):
     in_vault.ok("requests", "submit", "access", "--subject", subject, "--received", "30d")
     assert in_vault.json("requests", "expire") == {"expired": 0}

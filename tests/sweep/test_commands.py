@@ -10,6 +10,7 @@ from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
 from tests.cli.people import people_in
 from tests.support import FixedClock
 from vault.cli.retention import _calendar
+from vault.sweep.query import MOST_DAYS
 from vault.sweep.run import FEW
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
@@ -42,6 +43,13 @@ def test_expired_values_are_previewed_dry_run_and_swept(in_vault, over):
     assert [each["counts"]["whole"] for each in in_vault.json("retention", "sweeps")] == [0, 1]
     assert "all" in in_vault.ok("retention", "sweeps")
     assert in_vault.json("retention", "due")["waiting"] == []
+
+
+def test_a_preview_looks_ahead_up_to_ten_years(in_vault, over):
+    preview = in_vault.json("retention", "due", "--days", "400")
+    assert date.fromisoformat(preview["until"]) - date.fromisoformat(preview["today"]) == timedelta(days=400)
+    assert in_vault("retention", "due", "--days", MOST_DAYS).exit_code == 0
+    assert in_vault("retention", "due", "--days", MOST_DAYS + 1).exit_code == 2
 
 
 def test_calendar_draws_a_bar_for_each_week():

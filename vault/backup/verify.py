@@ -32,6 +32,7 @@ from vault.ids import SubjectId, TenantId
 from vault.storage.database import Database
 from vault.subjects.rows import unpack
 from vault.subjects.tables import RECORD
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +144,7 @@ async def _open_sample(restored: VaultParts, clock: Clock, most: int) -> Sample:
         await keys.close()
     if wrong:
         raise DatabaseDamaged(
-            f"{wrong:,} of {values + wrong:,} values that were tried do not open with the keys of this backup",
+            f"of {counted(values + wrong, 'value')} tried, {wrong:,} did not open with the keys of this backup",
             hint="take another backup, and see by `cdv backup verify` whether that one is whole",
         )
     return Sample(len(chosen), values, of)

@@ -11,7 +11,7 @@ import typer
 
 from vault.bootstrap import policy_folder, shipped_policies
 from vault.cli.command import App, Names, Session, VaultSession, command, future, make_group
-from vault.cli.output import emit, note, warn
+from vault.cli.output import emit, note
 from vault.clock import Clock
 from vault.errors import Conflict, InvalidInput
 from vault.governance.tenants import add_app, add_tenant, disable_app, issue_key, revoke_key, set_roles
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vault.bootstrap import Vault
-    from vault.context import Services
     from vault.principals.principal import IssuedKey
 
 
@@ -44,7 +43,6 @@ async def add(
 ) -> None:
     """Register an app and print its first API key, once."""
     _, issued = await add_app(session.services, session.tenant, name, role, expires_at=expires)
-    _warn_of_unknown(session.services, session.tenant, role)
     _show_key(issued, app=name, as_json=session.as_json)
 
 
@@ -75,20 +73,12 @@ async def roles(
     """Show the roles of an app, or replace them."""
     if role:
         await set_roles(session.services, session.tenant, name, role)
-        _warn_of_unknown(session.services, session.tenant, role)
     async with session.services.data.reading() as connection:
         app = await session.services.principals.find(connection, session.tenant, name)
     if session.as_json:
         emit(AppView.model_validate(app))
     else:
         typer.echo(" ".join(app.roles))
-
-
-def _warn_of_unknown(services: Services, tenant: TenantId, roles: list[str]) -> None:
-    """Warn of roles that the policies do not have: they may be granted beforehand, but are often typing errors."""
-    known = services.policies.active(tenant).policy_set.rules.roles
-    if not known.issuperset(roles):
-        warn(f"some roles are not in the current policies, which have: {', '.join(sorted(known))}")
 
 
 keys_group = make_group(

@@ -23,6 +23,7 @@ from vault.governance.query import PAGE_LIMIT, AuditQuery, read_audit
 from vault.governance.record_formats import write_record
 from vault.ids import EntryId, Pseudonym, SubjectId
 from vault.subjects.store import SubjectQuery
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from vault.audit.entry import Entry
@@ -120,7 +121,7 @@ def _particulars(entry: Entry) -> list[str]:
     if entry.code:
         parts.append(entry.code)
     if entry.subjects:
-        parts.append("1 person" if len(entry.subjects) == 1 else f"{len(entry.subjects)} people")
+        parts.append(counted(len(entry.subjects), "person", "people"))
     return parts
 
 
@@ -175,4 +176,4 @@ def _write(record: ProcessingRecord, form: Format, output: Path | None) -> None:
         note(f"written to {output}")
     count = len(record.findings)
     if count and (output is not None or sys.stdout.isatty()):
-        note("1 finding" if count == 1 else f"{count} findings, at the end of the record")
+        note(f"{counted(count, 'finding')}, at the end of the record")

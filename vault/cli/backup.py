@@ -34,6 +34,7 @@ from vault.cli.command import HERE, TOP_LEVEL, Json, VaultFolder, VaultSession, 
 from vault.cli.output import emit, note, show_table, warn
 from vault.cli.progress import transfers
 from vault.clock import Clock
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,7 +76,7 @@ async def make(
         emit(view)
         return
     typer.echo(str(backup.folder))
-    note(f"The backup has {view.rows:,} rows in {view.bytes:,} bytes.")
+    note(f"The backup has {counted(view.rows, 'row')} in {counted(view.bytes, 'byte')}.")
     note(f"Its key store is {backup.keys}, to be deleted by {view.keys_expire_at:%Y-%m-%d}.")
     note("It cannot be opened without the root key: keep a copy of the root key elsewhere.")
 
@@ -144,7 +145,8 @@ async def verify(
         return
     rows = [(kind, table, f"{count:,}") for kind, tables in verified.rows.items() for table, count in tables.items()]
     show_table(("database", "table", "rows"), rows, empty="there is no table")
-    note(f"All {people.values:,} values of {people.people:,} of {people.of:,} people opened with the backup's keys.")
+    tried = f"{people.people:,} of {counted(people.of, 'person', 'people')}"
+    note(f"Opened with the backup's keys: {counted(people.values, 'value')} of {tried}, without a failure.")
     note("The backup can be restored.")
 
 
@@ -247,12 +249,14 @@ def restore(
         return
     note(f"The vault in {folder} is restored and open.")
     note(
-        f"Replayed from {replayed.lines:,} lines of the restore ledger: {replayed.erasures:,} erasures "
-        f"and {replayed.denials:,} withdrawals, objections and restrictions; {replayed.holds:,} lines about holds;"
-        f" and apps lost keys or roles {replayed.accesses:,} times."
+        f"Replayed from {counted(replayed.lines, 'line')} of the restore ledger: "
+        f"{counted(replayed.erasures, 'erasure')}; "
+        f"{counted(replayed.denials, 'denial')} (withdrawals, objections, restrictions); "
+        f"{counted(replayed.holds, 'line')} about holds, {counted(replayed.accesses, 'line')} about apps' access."
     )
     if replayed.unknown:
-        note(f"{replayed.unknown:,} lines were about tenants that were added after the backup and are lost.")
+        lines = counted(replayed.unknown, "line is", "lines are")
+        note(f"{lines} about tenants that were added after the backup, which are lost.")
 
 
 def _absolute(settings: Mapping[str, str | None]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from uuid import UUID
 
 import typer
@@ -26,6 +26,7 @@ from vault.consent.validation import ConsentStatement, Decision
 from vault.ids import SubjectId
 from vault.imports.consent_files import ConsentFile, ConsentMapping, import_consents_file, read_consent_mapping
 from vault.letters.about_requests import announce_lifting
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from vault.consent.views import RecordedEvent
@@ -167,7 +168,7 @@ async def verify(
             advance(step.people)
     if repair and wrong:
         if not session.as_json:
-            note(f"{len(wrong):,} rows differ; they are repaired from the events.")
+            note(f"{counted(len(wrong), 'row differs', 'rows differ')}; repaired from the events.")
         for subject in wrong:
             await repair_state(session.services, session.tenant, subject)
             repaired += 1
@@ -176,7 +177,7 @@ async def verify(
     else:
         for subject in wrong:
             typer.echo(f"{subject}: the row differs from the events")
-        note(f"{people:,} people, {len(wrong):,} of them wrong, {repaired:,} repaired")
+        note(f"compared: {counted(people, 'person', 'people')}, {len(wrong):,} wrong, {repaired:,} repaired")
     if len(wrong) > repaired:
         raise typer.Exit(FAILED)
 
@@ -190,14 +191,20 @@ async def expire(session: Session) -> None:
             people += step.people
             ended += step.ended
             advance(step.people)
-    session.show({"people": people, "expired": ended}, f"{people:,} people, {ended:,} consents ended")
+    session.show(
+        {"people": people, "expired": ended},
+        f"checked: {counted(people, 'person', 'people')}; {counted(ended, 'consent')} expired",
+    )
 
 
 @command(group, f"cdv consent restrict {SUBJECT} --ground accuracy")
 async def restrict(
     session: Session,
     subject: Subject,
-    ground: Annotated[RestrictionGround, typer.Option(help="Why (Art. 18(1)(a) to (d)).")],
+    ground: Annotated[
+        RestrictionGround,
+        typer.Option(metavar="WHY", help=f"Art. 18(1)(a) to (d): {', '.join(get_args(RestrictionGround))}."),
+    ],
     reason: OptionalReason = None,
 ) -> None:
     """Restrict a person's data (Art. 18): it is stored and, except in the cases of Art. 18(2), not used."""

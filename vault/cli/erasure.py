@@ -17,6 +17,7 @@ from vault.erasure.query import MAX_PAGE, check_again, list_erasures, preview_er
 from vault.errors import InvalidInput
 from vault.holds import manage
 from vault.ids import SubjectId
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from vault.holds.views import Hold
@@ -85,8 +86,10 @@ async def check(session: Session, request: Request) -> None:
     result = await check_again(session.services, session.caller, request)
     session.show(
         result,
-        f"scanned {result.files} files ({result.bytes:,} bytes) and {result.rows:,} rows",
-        "nothing is left" if result.is_clean else f"found: {result.keys} keys, {result.wrong} rows",
+        f"scanned {counted(result.files, 'file')} ({counted(result.bytes, 'byte')}) and {counted(result.rows, 'row')}",
+        "nothing is left"
+        if result.is_clean
+        else f"found: {counted(result.keys, 'key')}, {counted(result.wrong, 'row')}",
     )
     if not result.is_clean:
         raise typer.Exit(FAILED)
@@ -151,7 +154,7 @@ async def place(
         until=_day(until),
     )
     placed = await manage.place_hold(session.services, session.caller, draft)
-    session.show(placed, f"Placed as {placed.id}: {placed.people:,} people, to be reviewed on {placed.review_on}.")
+    session.show(placed, f"Placed as {placed.id}: {_covers(placed.people)}, to be reviewed on {placed.review_on}.")
 
 
 @command(
@@ -182,7 +185,7 @@ async def change(
         remove=_people(remove, None),
     )
     changed = await manage.change_hold(session.services, session.caller, hold, changes)
-    session.show(changed, f"Changed: {changed.people:,} people, to be reviewed on {changed.review_on}.")
+    session.show(changed, f"Changed: {_covers(changed.people)}, to be reviewed on {changed.review_on}.")
 
 
 @command(holds_group, f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11")
@@ -193,7 +196,7 @@ async def lift(
 ) -> None:
     """Lift a hold. A running server, or `cdv jobs run`, resumes the erasures that waited for it."""
     lifted = await manage.lift_hold(session.services, session.caller, hold, reason=reason)
-    session.show(lifted, f"Lifted: {lifted.people:,} people are no longer covered by it.")
+    session.show(lifted, f"Lifted: it covered {_covers(lifted.people)}.")
 
 
 @command(holds_group, "cdv holds list", "cdv holds list --due", "cdv holds list --all --json", name="list")
@@ -225,6 +228,10 @@ async def show(session: Session, hold: HoldId) -> None:
     more = len(details.subjects) - IDS_SHOWN
     rows.append(("covers", shown + (f" and {more:,} more (--json lists all)" if more > 0 else "")))
     session.show_table(details, ("", ""), rows, empty="")
+
+
+def _covers(people: int) -> str:
+    return counted(people, "person", "people")
 
 
 def _people(ids: list[UUID] | None, file: Path | None) -> list[SubjectId]:

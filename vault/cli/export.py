@@ -16,6 +16,7 @@ from vault.crypto.age import decrypt
 from vault.errors import InvalidInput
 from vault.export.download import PAGE, list_all_packages, open_package, send_package
 from vault.export.store import expire_packages
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,14 +109,14 @@ async def send(
 ) -> None:
     """Send a portability package to another controller at the person's request (Art. 20(2) GDPR)."""
     sent = await send_package(session.services, session.caller, request, url)
-    session.show(sent, f"{sent.size:,} bytes were accepted (status {sent.status}); audit entry {sent.audit}")
+    session.show(sent, f"accepted: {counted(sent.size, 'byte')} (status {sent.status}); audit entry {sent.audit}")
 
 
 @command(group, "cdv packages expire")
 async def expire(session: Session) -> None:
     """Delete expired packages. They can no longer be downloaded even before."""
     count = await expire_packages(session.services, session.tenant)
-    session.show({"expired": count}, f"{count:,} packages deleted")
+    session.show({"expired": count}, f"{counted(count, 'package')} deleted")
 
 
 def _passphrase(file: Path | None, *, twice: bool = False) -> str:

@@ -31,6 +31,7 @@ from vault.errors import Misconfigured
 from vault.imports.completejourney import prepare
 from vault.imports.mapping import read_mapping
 from vault.imports.run import ImportRequest, Watcher, import_file
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -150,7 +151,7 @@ def show_outcome(
     if not quiet:
         rate = report.lines / report.seconds if report.seconds else 0.0
         prefix = f"{title}: " if title else ""
-        note(f"{prefix}{report.lines:,} lines in {report.seconds:,.1f} s ({rate:,.0f}/s): {counts}")
+        note(f"{prefix}{counted(report.lines, 'line')} in {report.seconds:,.1f} s ({rate:,.0f}/s): {counts}")
     if report.codes:
         warn("refused: " + ", ".join(f"{code} {count:,}" for code, count in sorted(report.codes.items())))
 

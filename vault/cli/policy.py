@@ -35,6 +35,7 @@ from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
 from vault.records.read import explain as explain_fields
 from vault.records.read import explain_rules
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,27 +49,36 @@ group = make_group(
 )
 
 
+Policies = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="A policy folder to use instead of the policies in force.")
+]
+
+
 @command(group, "cdv policy check policies")
 def check(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="A policy folder.", show_default="the vault's, or ./policies")
     ] = None,
+    policies: Policies = None,
     vault: VaultFolder = HERE,
     tenant: Tenant = DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Check a policy folder; lists mistakes with file, line and remedy. Exit status 1 if there are any."""
-    policies = _default_folder(vault, tenant) if folder is None else _within(folder)
+    if folder is not None and policies is not None:
+        raise typer.BadParameter("name the folder once: by --policies or by itself")
+    named = policies or folder
+    checked = _default_folder(vault, tenant) if named is None else _within(named)
     try:
-        policy_set = PolicySet.from_folder(policies)
+        policy_set = PolicySet.from_folder(checked)
     except PolicyInvalid as error:
-        _show_findings(policies, error, as_json=as_json)
+        _show_findings(checked, error, as_json=as_json)
         raise typer.Exit(FAILED) from None
     writers = roles_reaching_everything(policy_set, tenant)
     if as_json:
         emit(PolicyCheck(version=policy_set.version, findings=[], reach_everything=writers))
         return
-    note(f"{policies}: no mistakes. {_counts(policy_set)}")
+    note(f"{checked}: no mistakes. {_counts(policy_set)}")
     note(f"version {policy_set.version}")
     if writers:
         warn(f"can reach everything, because they may write an e-mail address or merge people: {', '.join(writers)}")
@@ -133,7 +143,8 @@ def _show_findings(folder: Path, error: PolicyInvalid, *, as_json: bool) -> None
 
 def _counts(policy_set: PolicySet) -> str:
     fields = sum(1 for _ in policy_set.catalogue.fields())
-    return f"{fields} fields, {len(policy_set.purposes)} purposes, {len(policy_set.rules.rules)} rules."
+    purposes, rules = len(policy_set.purposes), len(policy_set.rules.rules)
+    return f"{counted(fields, 'field')}, {counted(purposes, 'purpose')}, {counted(rules, 'rule')}."
 
 
 async def _apply(opener: Opener, tenant: str | None) -> list[tuple[str, str, bool]]:
@@ -158,9 +169,7 @@ async def explain(
     role: Annotated[list[str], typer.Option(metavar="ROLE", help="Role of the caller; may be repeated.")],
     purpose: Annotated[str, typer.Option(metavar="PURPOSE", help="The purpose.")],
     action: Annotated[Literal["read", "write", "search"], typer.Option(help="The action.")] = "read",
-    policies: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A policy folder to use instead of the current policies.")
-    ] = None,
+    policies: Policies = None,
 ) -> None:
     """Explain whether fields may be read for a purpose: the step and rule that decide, and the remedy."""
     roles, fields = tuple(sorted(set(role))), tuple(dict.fromkeys(field))
@@ -173,7 +182,7 @@ async def explain(
             )
         decisions, version = explanation.fields, explanation.policy_version
     else:
-        policy_set = PolicySet.from_folder(policies)
+        policy_set = PolicySet.from_folder(_within(policies))
         _check_names(policy_set, roles, purpose, fields)
         decision = Decisions(policy_set, opener.tenant).decide_now(roles, purpose, fields, action)
         decisions, version = explain_rules(decision), policy_set.version

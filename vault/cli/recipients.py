@@ -18,6 +18,7 @@ from vault.recipients.notices import chase_recipients, list_sent, no_notice
 from vault.recipients.store import OPEN, NoticeQuery, find_notice
 from vault.recipients.views import ChasedNotices, NoticeDelivery
 from vault.recipients.webhooks import list_webhooks, remove_webhook, rotate_secret, set_webhook, try_webhook
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from vault.recipients.views import SentNotice, WebhookWithKeys
@@ -73,7 +74,7 @@ async def chase(
         raise InvalidInput("name a notice, or use --due for all that are due")
     if notice is None:
         chased = await chase_recipients(session.services)
-        session.show(ChasedNotices(chased=chased), f"{chased:,} reminders are on their way.")
+        session.show(ChasedNotices(chased=chased), f"{counted(chased, 'reminder is', 'reminders are')} on the way.")
         return
     await chase_notice(session.services, session.caller, notice)
     # Posted here and now: the operator waits for it.

@@ -34,12 +34,15 @@ from vault.requests.decide import (
     extend_request,
     reject_request,
     reopen_request,
+    require_verified,
 )
 from vault.requests.model import OPEN, Regime
 from vault.requests.query import Urgency, list_of_requests, show_request
 from vault.requests.store import RequestQuery, find_request
 from vault.requests.submit import Submission, submit_request
+from vault.requests.transaction import no_request
 from vault.requests.views import RequestDetails
+from vault.wording import counted
 from vault.workflows import OPEN as UNFINISHED
 from vault.workflows import REQUEST_WORKFLOWS, STATES, list_jobs, work_off
 
@@ -79,7 +82,9 @@ class Kind(StrEnum):
 )
 async def submit(
     opener: Opener,
-    kind: Annotated[KindName, typer.Argument(metavar="KIND", help="The kind of request.")],
+    kind: Annotated[
+        KindName, typer.Argument(metavar="KIND", show_choices=False, help=f"The kind of request: {', '.join(KINDS)}.")
+    ],
     subject: Annotated[UUID | None, typer.Option(metavar="ID", help="The person's id.")] = None,
     email: Annotated[
         bool, typer.Option("--email", help="Ask for the person's e-mail address, or read it from standard input.")
@@ -130,7 +135,10 @@ async def submit(
 async def list_(
     session: Session,
     state: Annotated[Names, typer.Option(metavar="NAME", help="Only this state; may be repeated.")] = None,
-    kind: Annotated[list[Kind] | None, typer.Option(help="Only this kind; may be repeated.")] = None,
+    kind: Annotated[
+        list[Kind] | None,
+        typer.Option(metavar="KIND", help=f"Only this kind; may be repeated. Kinds: {', '.join(KINDS)}."),
+    ] = None,
     subject: Annotated[UUID | None, typer.Option(metavar="ID", help="Only requests of this person.")] = None,
     due: Annotated[Urgency | None, typer.Option(help="Only overdue requests, or those due within a week.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Include closed requests.")] = False,
@@ -150,10 +158,12 @@ async def list_(
         cursor = page.next
         if cursor is None:
             break
+    is_narrowed = bool(state or kind or subject or due)
+    empty = "no request matches" if is_narrowed else "no requests" if every else "no open requests"
     rows = (
         (request.id, request.kind, request.state, request.due, _left(request), _marks(request)) for request in requests
     )
-    session.show_table(requests, ("request", "kind", "state", "due", "left", ""), rows, empty="no requests found")
+    session.show_table(requests, ("request", "kind", "state", "due", "left", ""), rows, empty=empty)
 
 
 @command(group, f"cdv requests show {REQUEST}")
@@ -208,8 +218,8 @@ def _left(request: DataSubjectRequest) -> str:
     if days is None:
         return ""
     if days < 0:
-        return f"{-days} days overdue"
-    return "today" if days == 0 else f"{days} days"
+        return f"{counted(-days, 'day')} overdue"
+    return "today" if days == 0 else counted(days, "day")
 
 
 def _marks(request: DataSubjectRequest) -> str:
@@ -238,17 +248,40 @@ async def verify(
     await _carry_out(session, decided, later=later)
 
 
-@command(group, f"cdv requests approve {REQUEST}", confirm="Execute the request? An erasure cannot be undone.")
+@command(group, f"cdv requests approve {REQUEST}")
 async def approve(
-    session: Session,
+    opener: Opener,
     request: Request,
     note: Note = None,
     later: Later = False,
-    yes: Yes = False,  # noqa: ARG001
+    yes: Yes = False,
 ) -> None:
     """Approve a verified request and execute it; with dual approval, this is one of two approvals."""
-    decided = await approve_request(session.services, session.caller, request, note=note)
-    await _carry_out(session, decided, later=later)
+    if not yes:
+        async with opener.session() as session:
+            question = await _approval_question(session, request)
+        typer.confirm(question, abort=True, err=True)
+    async with opener.session() as session:
+        decided = await approve_request(session.services, session.caller, request, note=note)
+        await _carry_out(session, decided, later=later)
+
+
+async def _approval_question(session: Session, request: UUID) -> str:
+    """Return what to ask before an approval.
+
+    Raises:
+        NotFound: there is no such request.
+        WrongState: it cannot be approved, for instance because it is not verified.
+    """
+    async with session.services.data.reading() as connection:
+        stored = await find_request(connection, session.tenant, request)
+    if stored is None:
+        raise no_request()
+    kind = session.services.request_kinds[stored.request.kind]
+    require_verified(stored.request, kind)
+    if kind.erases:
+        return "Execute the request for erasure? What it erases cannot be brought back."
+    return f"Execute the request ({stored.request.kind})?"
 
 
 @command(group, f"cdv requests reject {REQUEST} --ground legal-obligation --note 'see § 147 AO'")
@@ -312,7 +345,7 @@ async def reopen(session: Session, request: Request, note: Note = None) -> None:
 async def expire(session: VaultSession) -> None:
     """Expire requests of all tenants that were not verified in time; a running server does so periodically."""
     expired = await expire_requests(session.services)
-    session.show({"expired": expired}, f"{expired:,} requests expired")
+    session.show({"expired": expired}, f"{counted(expired, 'request')} expired")
 
 
 async def _carry_out(
@@ -385,7 +418,7 @@ async def run_jobs(session: Session) -> None:
             )
         ]
     answer = [{**job.work._asdict(), "goes_on_in": job.seconds, "code": job.code} for job in ended]
-    session.show(answer, *map(_end_of, ended), f"{len(ended)} jobs" if ended else "no pending jobs")
+    session.show(answer, *map(_end_of, ended), counted(len(ended), "job") if ended else "no pending jobs")
     if any(job.code is not None for job in ended):
         raise typer.Exit(FAILED)
 

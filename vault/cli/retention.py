@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 from uuid import UUID
 
 import typer
@@ -20,6 +20,7 @@ from vault.retention.explain import explain_retention, show_relationship
 from vault.retention.reviews import MOST, Decision, Reason, decide_review, list_reviews
 from vault.sweep import query
 from vault.sweep.views import EndingValues, OverdueState, OverdueValues, Sweep
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ STATES = {
 IDLE = {
     "consent-missing": "no consent",
     "not-in-force": "not in force",
-    "ended": "ended before the value was collected",
+    "ended": "its ground ended without covering the value",
     "not-brought-about": "no record that the law covers",
 }
 
@@ -86,7 +87,7 @@ def _show_value(value: RetainedValue, today: date) -> None:
         (f"limit {limit.name}", f"{limit.period} {limit.since}", _end(limit.until), None, limit.reason)
         for limit in value.limits
     ]
-    rows += [(idle.purpose, IDLE[idle.why], idle.until, None, "does not keep it") for idle in value.idle]
+    rows += [(idle.purpose, IDLE[idle.why], None, None, "does not keep it") for idle in value.idle]
     rows += [(f"hold {hold.id}", "", "it is lifted", None, f"for {hold.purpose}") for hold in value.holds]
     if value.review is not None:
         review = value.review
@@ -146,7 +147,10 @@ def _end(day: date | None) -> str:
 async def event(
     session: Session,
     subject: Subject,
-    what: Annotated[Event, typer.Argument(metavar="EVENT", help="What began or ended.")],
+    what: Annotated[
+        Event,
+        typer.Argument(metavar="EVENT", show_choices=False, help=f"What began or ended: {', '.join(get_args(Event))}."),
+    ],
     on: Annotated[datetime | None, past(help="The day, in UTC: 2026-03-31, or 3d ago.", show_default="today")] = None,
 ) -> None:
     """Record an event that starts or stops retention periods; for several contracts or claims, the last end."""
@@ -213,7 +217,10 @@ async def decide(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="With keep: the last day, in UTC.", show_default="none"),
     ] = None,
-    reason: Annotated[Reason | None, typer.Option(help="With keep: why.", show_default="none")] = None,
+    reason: Annotated[
+        Reason | None,
+        typer.Option(metavar="WHY", help=f"With keep: {', '.join(get_args(Reason))}.", show_default="none"),
+    ] = None,
 ) -> None:
     """Decide on an expired value: erase it with the next sweep, or keep it until a day."""
     day = None if until is None else until.date()
@@ -249,14 +256,14 @@ async def sweep(
     """Delete expired values now, in the foreground; may be interrupted and started again."""
     if dry_run:
         with people_bar(quiet=session.as_json) as show:
-            counted = await query.dry_run(session.services, session.caller, watch=lambda people: show(people, None))
-        rows = ((line.field, line.state, describe(line.then), line.values) for line in counted.would)
+            result = await query.dry_run(session.services, session.caller, watch=lambda people: show(people, None))
+        rows = ((line.field, line.state, describe(line.then), line.values) for line in result.would)
         session.show_table(
-            counted,
+            result,
             ("field", "waits for", "then", "values"),
             rows,
             empty="nothing would be deleted",
-            then=f"{counted.people:,} people checked; nothing was changed",
+            then=f"{counted(result.people, 'person', 'people')} checked; nothing was changed",
         )
         return
     with people_bar(quiet=session.as_json) as show:
@@ -272,11 +279,11 @@ async def sweep(
             raise typer.Exit(FAILED)
         return
     if run.check is not None and run.is_held_up:
-        note(f"stopped: it would affect {run.check.people:,} of {run.check.of:,} people")
+        note(f"stopped: it would affect {run.check.people:,} of {counted(run.check.of, 'person', 'people')}")
         note("check with `cdv retention sweep --dry-run`; to go ahead: `cdv retention sweep --confirm`")
         raise typer.Exit(FAILED)
     counts = run.counts
-    note(f"{counts.people:,} people, {counts.records:,} records checked")
+    note(f"checked: {counted(counts.people, 'person', 'people')}, {counted(counts.records, 'record')}")
     done = {action.summary: counts.values.get(action.counter, 0) for action in ACTIONS} | {
         "subjects fully erased": counts.whole,
         "subjects postponed until tomorrow because of an open request": counts.waiting,
@@ -284,7 +291,7 @@ async def sweep(
     }
     for what, count in done.items():
         if count:
-            note(f"{count:,} {what}")
+            note(f"{what}: {count:,}")
 
 
 @command(group, "cdv retention sweeps")
@@ -312,7 +319,9 @@ async def sweeps(
 @command(group, "cdv retention due", "cdv retention due --days 30 --field email")
 async def due(
     session: Session,
-    days: Annotated[int, typer.Option(metavar="N", min=0, max=366, help="Number of days.")] = 90,
+    days: Annotated[
+        int, typer.Option(metavar="N", min=0, max=query.MOST_DAYS, help="Number of days: up to ten years.")
+    ] = 90,
     field: Annotated[str | None, typer.Option(metavar="NAME", help="Only this field.")] = None,
 ) -> None:
     """Preview the values that expire in the next days, by day and field; opens and changes nothing."""
@@ -334,7 +343,7 @@ async def due(
         emit({"today": page.today, "until": page.until, "ends": ends, "waiting": waiting})
         return
     rows = [(line.on, line.field, describe(line.then), line.values) for line in ends]
-    show_table(("goes on", "field", "then", "values"), rows, empty=f"nothing ends in the next {days} days")
+    show_table(("goes on", "field", "then", "values"), rows, empty=f"nothing ends in the next {counted(days, 'day')}")
     for text in _calendar(page.today, [(line.on, line.values) for line in ends]):
         typer.echo(text)
     if waiting:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
@@ -22,11 +23,13 @@ from vault.errors import InvalidInput
 from vault.export.verify import check_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from vault.crypto.signing import Signed
 
 GIVEN = "by a key that you named"
+Says = Mapping[str, "str | list[str] | None"]
+"""The statements of a file by name: a text, or a list of lines."""
 
 
 class Checked(NamedTuple):
@@ -38,7 +41,7 @@ class Checked(NamedTuple):
     remedy: str | None
     signed: Signed | None
     trusted: str | None
-    says: dict[str, str]
+    says: dict[str, str | list[str]]
 
     @property
     def good(self) -> bool:
@@ -129,11 +132,15 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
     if not signed.sound:
         remedy = "it was changed after signing: get it again from its source"
         return bad("the signature is invalid", remedy, kind)
-    printable = {name: _printable(text) for name, text in says.items() if text is not None}
+    printable = {
+        name: _printable(part) if isinstance(part, str) else [_printable(line) for line in part]
+        for name, part in says.items()
+        if part is not None
+    }
     return Checked(str(path), kind, None, None, signed, trusted.get(signed.key_id), printable)
 
 
-def _receipt(file: Mapping[str, object]) -> tuple[Signed, Mapping[str, str | None]]:
+def _receipt(file: Mapping[str, object]) -> tuple[Signed, Says]:
     signed = check_receipt(file)
     contents = read_contents(signed.document)
     return signed, {
@@ -149,12 +156,12 @@ def _receipt(file: Mapping[str, object]) -> tuple[Signed, Mapping[str, str | Non
     }
 
 
-def _certificate(file: Mapping[str, object]) -> tuple[Signed, Mapping[str, str | None]]:
+def _certificate(file: Mapping[str, object]) -> tuple[Signed, Says]:
     signed = check_certificate(file)
     return signed, summary_of_certificate(signed.document)
 
 
-def _package(file: BinaryIO) -> tuple[Signed, Mapping[str, str | None]]:
+def _package(file: BinaryIO) -> tuple[Signed, Says]:
     signed = check_archive(file)
     manifest = signed.document
     return signed, {
@@ -167,7 +174,7 @@ def _package(file: BinaryIO) -> tuple[Signed, Mapping[str, str | None]]:
     }
 
 
-KINDS: dict[str, Callable[[Mapping[str, object]], tuple[Signed, Mapping[str, str | None]]]] = {
+KINDS: dict[str, Callable[[Mapping[str, object]], tuple[Signed, Says]]] = {
     "receipt": _receipt,
     "certificate": _certificate,
 }
@@ -179,8 +186,11 @@ _ZIP = b"PK\x03\x04"
 
 def _show(checked: Checked, *, known: bool) -> None:
     typer.echo(_printable(checked.file))
-    for name, text in checked.says.items():
-        typer.echo(f"  {name:<11} {text}")
+    for name, part in checked.says.items():
+        first, *others = [part] if isinstance(part, str) else part
+        typer.echo(f"  {name:<11} {first}")
+        for line in others:
+            typer.echo(f"  {'':<11} {line}")
     if checked.signed is not None:
         typer.echo(f"  {'signed':<11} {checked.signed.signed_at:%Y-%m-%d %H:%M:%SZ}")
         typer.echo(f"  {'key':<11} {checked.signed.key_id}")

@@ -137,8 +137,15 @@ def purpose_ground(policy_set: PolicySet, purpose: Purpose, day: date) -> Ground
 
 
 def ground_refusal(decision: Decision) -> Refusal | None:
-    """Step 7 for a person without any record: return why the legal ground does not hold."""
-    return refusal(Ground.of(decision.purpose, ()), NOTHING, 0)
+    """Step 7 for no person in particular: return why the legal ground does not hold for one without any record."""
+    ground = Ground.of(decision.purpose, ())
+    if refusal(ground, NOTHING, 0) is None:
+        return None
+    return Refusal(
+        ground.missing.code,
+        "This purpose rests on consent: it is allowed for people who have given it, and for no others.",
+        ground.missing.rule,
+    )
 
 
 def subject_refusal(row: StoredSubject | None, ground: Ground, now: int) -> Refusal | None:

@@ -23,7 +23,7 @@ from vault.subjects.rows import unpack
 from vault.subjects.store import records_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from uuid import UUID
 
     from vault.context import Services
@@ -170,28 +170,43 @@ def check_certificate(file: Mapping[str, Any]) -> Signed:
     return check(file, LABEL, KIND)
 
 
-def summary_of(document: Mapping[str, Any]) -> dict[str, str]:
-    """Summarize a certificate as a few lines of text.
+def summary_of(document: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    """Summarize a certificate: a text, or a list of lines, for each of its parts.
 
     Raises:
         BadDocument: it is not a certificate of an erasure.
     """
     try:
-        kept = [f"{line['field']} ({line['article']}) until {line['until']}" for line in document["kept"]]
-        summary = {
+        summary: dict[str, str | list[str]] = {
             "person": document["subject"],
             "controller": document["controller"]["name"],
             "when": document["erased_at"],
-            "erased": ", ".join(line["field"] for line in document["erased"]) or "nothing",
-            "kept": ", ".join(kept) or "nothing",
+            "erased": sorted({line["field"] for line in document["erased"]}) or "nothing",
+            "kept": _kept_fields(document["kept"]) or "nothing",
             "keys": f"{document['keys_destroyed']} destroyed",
             "audit": document["audit_entry"],
         }
     except (KeyError, TypeError):
         raise BadDocument("parts of the certificate are missing or invalid") from None
-    if not all(isinstance(text, str) for text in summary.values()):
+    lines = [line for part in summary.values() for line in ([part] if isinstance(part, str) else part)]
+    if not all(isinstance(line, str) for line in lines):
         raise BadDocument("parts of the certificate are missing or invalid")
     return summary
+
+
+def _kept_fields(kept: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Describe each field that is kept once: until when, and on which grounds."""
+    by_field: dict[str, list[Mapping[str, Any]]] = {}
+    for line in kept:
+        by_field.setdefault(line["field"], []).append(line)
+    described = []
+    for field, lines in sorted(by_field.items()):
+        days = [line["until"] for line in lines]
+        until = "a hold on it is lifted" if None in days else max(days)
+        grounds = dict.fromkeys(line.get("purpose") or line["ground"] for line in lines)
+        articles = dict.fromkeys(line["article"] for line in lines)
+        described.append(f"{field} until {until}, for {', '.join(grounds)} (Art. {', '.join(articles)})")
+    return described
 
 
 async def certify(services: Services, tenant: TenantId, erasure: Erasure) -> None:

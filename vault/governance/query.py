@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.paging import check_page
 from vault.access.recording import audited
-from vault.errors import NotFound
+from vault.errors import InvalidInput, NotFound
 from vault.governance.views import NoticeList, NoticeTranslation, NoticeVersion
-from vault.errors import InvalidInput
 from vault.ids import Pseudonym
 from vault.subjects.store import SubjectQuery
 

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Literal, get_args
 
 from vault.governance import views
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -259,14 +260,14 @@ def _describe_use(use: views.PurposeUse) -> str:
     if use.first is None:
         return "not used"
     counts = [(use.reads, "read", "reads"), (use.searches, "search", "searches"), (use.writes, "write", "writes")]
-    requests = ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count)
-    people = "1 person" if use.people == 1 else f"{use.people:,} people"
+    requests = ", ".join(counted(count, one, many) for count, one, many in counts if count)
+    people = counted(use.people, "person", "people")
     return f"{requests}; {people} shown; first {use.first[:10]}, last {(use.last or use.first)[:10]}"
 
 
 def _span(iso: str) -> str:
     parts = [(int(count), _UNITS[unit]) for count, unit in re.findall(r"(\d+)([YMD])", iso)]
-    return " and ".join(f"{count} {unit}" if count == 1 else f"{count} {unit}s" for count, unit in parts)
+    return " and ".join(counted(count, unit) for count, unit in parts)
 
 
 Form = Literal["json", "csv", "markdown"]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
+from vault.catalogue.toml_document import did_you_mean
+from vault.errors import Fault, InvalidInput
 from vault.ids import RoleName
 
 if TYPE_CHECKING:
@@ -65,9 +67,10 @@ async def add_app(
     """Register an app with its first key.
 
     Raises:
-        InvalidInput: the name, a role or the date is invalid.
+        InvalidInput: the name or the date is invalid, or the policies have no such role.
         Conflict: the app exists already.
     """
+    roles = _known_roles(services, tenant, roles)
     async with services.data.transaction() as connection:
         principal = await services.principals.add_app(connection, tenant, name, roles)
         issued = await services.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
@@ -109,17 +112,35 @@ async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iter
 
     Raises:
         NotFound: there is no such app.
-        InvalidInput: a role is no slug.
+        InvalidInput: the policies have no such role.
         Unavailable: a role is removed, and the restore ledger does not answer; nothing has changed.
     """
+    given = _known_roles(services, tenant, roles)
     async with services.data.transaction() as connection:
         principal = await services.principals.find(connection, tenant, name)
-        given = tuple(map(RoleName, roles))
         await services.principals.set_roles(connection, tenant, principal.id, given)
         removed = tuple(role for role in principal.roles if role not in given)
         entry = await _record(services, connection, tenant, "set-roles", principal.id)
         if removed:
             await _add_line(services, tenant, entry, "set-roles", principal.id, removed)
+
+
+def _known_roles(services: Services, tenant: TenantId, roles: Iterable[str]) -> tuple[RoleName, ...]:
+    """Check that the policies in force have the roles: a role with a typing error would grant nothing, in silence.
+
+    Raises:
+        InvalidInput: they do not have one.
+    """
+    given = tuple(map(RoleName, roles))
+    known = services.policies.active(tenant).policy_set.rules.roles
+    unknown = [position for position, role in enumerate(given) if role not in known]
+    if unknown:
+        faults = [
+            Fault(f"/roles/{position}", "unknown-role", "No rule of policy.csv names it.") for position in unknown
+        ]
+        hint = did_you_mean(given[unknown[0]], known, f"the roles are {', '.join(sorted(known))}")
+        raise InvalidInput("the policies have no such role", faults=faults, hint=hint)
+    return given
 
 
 async def disable_app(services: Services, tenant: TenantId, name: str) -> None:

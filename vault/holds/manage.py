@@ -27,6 +27,7 @@ from vault.ids import SubjectId, new_id
 from vault.retention import holds as store
 from vault.retention.holds import LegalHold
 from vault.subjects.store import locked_subjects
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -256,7 +257,8 @@ async def _lock_existing(
         index for index, subject in enumerate(subjects) if subject not in rows or rows[subject].state == "erased"
     ]
     if missing:
-        hint = f"{len(missing):,} of the named subjects do not exist, or were merged or erased: {at}/{missing[0]} first"
+        number = counted(len(missing), "named subject does not exist", "named subjects do not exist")
+        hint = f"{number}, or merged or erased: {at}/{missing[0]} first"
         raise subject_not_found(hint=hint)
     return rows
 

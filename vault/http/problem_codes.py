@@ -45,7 +45,7 @@ EXPLAINED: Final = {
     "invalid-search": "A search has 1 to 5 criteria and shows 1 to 100 subjects.",
     "search-too-wide": "Each of several criteria is shared by more than 50,000 records. Add one that fewer people "
     "share, or search by one criterion alone, page by page.",
-    "invalid-preview": "A preview of what ends is of 0 to 366 days, and of a field that the catalogue declares.",
+    "invalid-preview": "A preview of what ends is of 0 to 3,653 days, and of a field that the catalogue declares.",
     "invalid-page": "The `limit` of the page is out of range.",
     "invalid-cursor": "Invalid cursor. Pass the previous page's `next` value unchanged.",
     "invalid-if-match": "`If-Match` takes the entity tag of a revision, in quotes.",

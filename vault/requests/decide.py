@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.ids import SubjectId, TenantId
     from vault.jobs.workflow import Step
+    from vault.requests.kind import RequestKind
     from vault.requests.model import Request
     from vault.requests.transaction import RequestChange
 
@@ -67,7 +68,7 @@ async def approve_request(services: Services, caller: Caller, request: UUID, *, 
         Conflict: dual approval is needed, and the caller submitted or already signed the request.
     """
     async with _deciding(services, caller, request, note) as change:
-        _require_verified(change)
+        require_verified(change.request, kind_of(change))
         if _approval(change) == Approve.FOUR_EYES:
             _sign(change, note)
         else:
@@ -225,7 +226,7 @@ async def complete_request(
                 hint="approve it, or reject it",
             )
         if change.request.state == "in_review" and _approval(change) != Approve.FOUR_EYES:
-            _require_verified(change)
+            require_verified(change.request, kind_of(change))
             _approve(change, None)
         if change.request.state == "approved":
             change.move("start")
@@ -263,11 +264,14 @@ def _sign(change: RequestChange, note: str | None) -> None:
         change.move("sign", note=note, approvals=(Approval(change.now, approver),))
 
 
-def _require_verified(change: RequestChange) -> None:
-    """Check again that the requester's identity is verified."""
-    after(change.request.state, "approve")
-    verification = change.request.verification
-    if verification is None or not kind_of(change).accepts(verification):
+def require_verified(request: Request, kind: RequestKind) -> None:
+    """Require that a request can be approved.
+
+    Raises:
+        WrongState: it is in another state, or the requester's identity is not verified as its kind requires.
+    """
+    after(request.state, "approve")
+    if request.verification is None or not kind.accepts(request.verification):
         raise WrongState("the requester's identity is not verified", hint="verify the request first")
 
 

@@ -51,8 +51,8 @@ class InactivePurpose(View):
     why: Annotated[
         Literal["consent-missing", "not-in-force", "ended", "not-brought-about"],
         Field(
-            description="There was never a consent; the purpose is still to come; it ended before the value came in; "
-            "or it is a law that does not concern the subject."
+            description="There was never a consent; the purpose is still to come; its ground ended without covering a "
+            "day of the value; or it is a law that does not concern the subject."
         ),
     ]
     until: Annotated[date | None, Field(description="The last day on which it did apply.")] = None

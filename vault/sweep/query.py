@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 
 DAYS: Final = 90
-MOST_DAYS: Final = 366
+MOST_DAYS: Final = 3_653
+"""Days that a preview looks ahead at the most: ten years, as long as most laws require records."""
 """Every record is evaluated at least once a year, so a preview cannot reach further."""
 PEOPLE: Final = 2_000
 MOST_PEOPLE: Final = 10_000
