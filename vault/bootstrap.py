@@ -77,7 +77,7 @@ class Vault:
         start("evict-keys", POLL_SECONDS, KeyEviction(services).poll, required=True)
         start("count-refusals", COUNT_SECONDS, services.audit_log.refusals.append_counts)
         # The job engine takes most of a second to import: requests are answered first.
-        start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services)), delay=0.5)
+        start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services), self.periodic), delay=0.5)
 
     def databases(self) -> dict[Which, Database]:
         """Return the vault's databases by name."""

@@ -87,9 +87,10 @@ class PeriodicTasks:
             for name, work in self._work.items()
         }
 
-    async def stop(self) -> None:
-        """End all work; calls that run are cancelled."""
-        tasks = [work.task for work in self._work.values() if work.task is not None]
+    async def stop(self, *names: str) -> None:
+        """End all work, or the work of these names, which is forgotten; calls that run are cancelled."""
+        ending = [self._work.pop(name) for name in names] if names else list(self._work.values())
+        tasks = [work.task for work in ending if work.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,18 +7,25 @@ import shutil
 import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from tests.jobs.steps import ALL, WORKFLOWS, done, plan, prepare
+from vault.errors import Unavailable
 from vault.ids import DEFAULT_TENANT, TenantId
 from vault.jobs import store, worker
+from vault.jobs.database import Leases
 from vault.jobs.runner import Jobs
 from vault.jobs.workflow import Sweep, Work
+from vault.periodic import PeriodicTasks
 
+WORK = {"renew-lease", "take-over", "begin-pending", "start-sweeps"}
+"""What a worker does every few seconds."""
 PATIENCE = 60.0
 """Seconds to wait; generous, because a loaded machine must not fail a test."""
 
@@ -57,13 +64,19 @@ def jobs(made, sqlite_node):
 @asynccontextmanager
 async def tended(jobs, services, *pending, **more):
     """Run jobs during the block."""
-    task = asyncio.create_task(jobs.run_worker(services, plan(*pending, **more)))
+    periodic = repeating(jobs, services, *pending, **more)
     try:
         await until(lambda: jobs._store is not None)
         yield jobs
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await periodic.stop()
+
+
+def repeating(jobs, services, *pending, clock=time.monotonic, **more):
+    """Run jobs as a vault does: once, and again after a failure."""
+    periodic = PeriodicTasks(clock)
+    periodic.start("run-jobs", 0.05, partial(jobs.run_worker, services, plan(*pending, **more), periodic))
+    return periodic
 
 
 async def until(is_so):
@@ -230,13 +243,47 @@ async def test_two_vaults_in_one_process_run_their_jobs_in_turn(sqlite_node, job
     await prepare(sqlite_node.services)
     other, job = Jobs(f"sqlite:///{tmp_path / 'other'}.sqlite", takeover=1), uuid4()
     async with tended(jobs, sqlite_node.services):
-        task = asyncio.create_task(other.run_worker(sqlite_node.services, plan(Work("small", DEFAULT_TENANT, job))))
+        periodic = repeating(other, sqlite_node.services, Work("small", DEFAULT_TENANT, job))
         await jobs.start("small", DEFAULT_TENANT, first := uuid4())
         await until(lambda: _has_all(sqlite_node.services, first))
+        await until(lambda: periodic.stats()["run-jobs"]["failures"] >= 1)
         assert other._store is None
     await until(lambda: _has_all(sqlite_node.services, job))
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await periodic.stop()
+
+
+async def test_a_worker_runs_once_and_raises_what_stops_it(sqlite_node, jobs, tmp_path):
+    other = Jobs(f"sqlite:///{tmp_path / 'other'}.sqlite", takeover=1)
+    async with tended(jobs, sqlite_node.services):
+        with pytest.raises(Unavailable, match="jobs of another vault"):
+            await other.run_worker(sqlite_node.services, plan(), PeriodicTasks())
+    unreachable = Jobs(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder'}.sqlite", takeover=1)
+    with pytest.raises(FileNotFoundError):
+        await unreachable.run_worker(sqlite_node.services, plan(), PeriodicTasks())
+
+
+async def test_the_work_of_a_worker_is_counted_and_required_while_it_runs(sqlite_node, jobs, monkeypatch):
+    seconds, is_broken, hold = [0.0], [False], Leases.hold
+
+    def hold_or_fail(*args):
+        if is_broken[0]:
+            raise OperationalError("", None, Exception())
+        hold(*args)
+
+    monkeypatch.setattr(Leases, "hold", hold_or_fail)
+    periodic = repeating(jobs, sqlite_node.services, clock=lambda: seconds[0])
+    try:
+        await until(lambda: jobs._store is not None)
+        assert periodic.stats().keys() == {"run-jobs", *WORK}
+        assert periodic.behind() == []
+        is_broken[0] = True
+        failures = periodic.stats()["renew-lease"]["failures"]
+        await until(lambda: periodic.stats()["renew-lease"]["failures"] > failures)
+        seconds[0] = 1_000.0
+        await until(lambda: periodic.behind() == ["renew-lease"])  # the others succeed again at the new time
+    finally:
+        await periodic.stop()
+    assert periodic.stats().keys() == {"run-jobs"}
 
 
 async def test_a_process_without_a_worker_starts_no_job_and_creates_no_file(sqlite_node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from contextlib import contextmanager
+from functools import partial
 
 from tests.jobs.steps import plan
 from vault import logs
@@ -38,4 +39,6 @@ def _work(place, pending):
 
 async def _tend(place, pending):
     async with open_vault(place.folder, **place.urls, jobs_takeover_seconds=TAKEOVER) as vault:
-        await vault.services.jobs.run_worker(vault.services, plan(*pending))
+        run = partial(vault.services.jobs.run_worker, vault.services, plan(*pending), vault.periodic)
+        vault.periodic.start("run-jobs", 0.1, run)
+        await asyncio.Event().wait()

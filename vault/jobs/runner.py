@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vault.jobs.store import JobStore
     from vault.jobs.worker import JobWorker
     from vault.jobs.workflow import Job, JobState, Plan, Workflow
+    from vault.periodic import PeriodicTasks
 
 log = logs.get_logger()
 
@@ -79,27 +80,29 @@ class Jobs:
                 return seconds
         return None
 
-    async def run_worker(self, context: object, plan: Plan) -> None:
+    async def run_worker(self, context: object, plan: Plan, periodic: PeriodicTasks) -> None:
         """Run jobs until this task is cancelled; then let the current steps end.
 
         Args:
             context: the first argument of each step.
+            periodic: repeats what the worker does every few seconds, and this call if it raises.
+
+        Raises:
+            Unavailable: this process runs the jobs of another vault.
+            DBAPIError, OSError: the database of jobs does not answer, or cannot be made.
         """
         # Importing DBOS takes a second: only processes that run jobs do it, and in a thread, so that requests go on.
         module = await asyncio.to_thread(import_module, "vault.jobs.worker")
-        while True:
-            worker: JobWorker = module.JobWorker(self._database, self._takeover, plan, context)
-            try:
-                if await worker.open():
-                    self._store = worker.store
-                    await worker.work()
-                log.warning("this process runs the jobs of another vault")
-            except Exception as error:
-                log.warning("jobs cannot be run", exc_info=error)
-            finally:
-                self._store = None
-                await worker.close()
-            await asyncio.sleep(self._takeover / 3)
+        worker: JobWorker = module.JobWorker(self._database, self._takeover, plan, context)
+        try:
+            if not await worker.open():
+                raise Unavailable("this process runs the jobs of another vault")
+            self._store = worker.store
+            await worker.work(periodic)
+        finally:
+            # Without a store nothing is started here any more: the next worker finds it among the pending work.
+            self._store = None
+            await worker.close()
 
     async def find(
         self,

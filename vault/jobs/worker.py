@@ -23,17 +23,17 @@ from vault.ids import random_id
 from vault.jobs.database import Leases
 from vault.jobs.store import AGAIN, DONE, INTERNAL, JOB, NAME, QUEUE, VERSION, IdsOnly, JobFailed, JobStore, Task
 from vault.jobs.workflow import Sweep
-from vault.periodic import PeriodicTasks
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from concurrent.futures import Future
 
     from sqlalchemy import Engine
 
     from vault.jobs.database import JobDatabase
     from vault.jobs.workflow import Plan, Step, Workflow
+    from vault.periodic import PeriodicTasks
 
 log = logs.get_logger()
 
@@ -249,19 +249,27 @@ class JobWorker:
         self._leases.hold(_NODE + self._name, self._takeover)
         return self._runner.open()
 
-    async def work(self) -> None:
-        """Run until this task is cancelled."""
+    async def work(self, periodic: PeriodicTasks) -> None:
+        """Run until this task is cancelled.
+
+        Args:
+            periodic: gets the work of every few seconds. All of it is required: without a lease another process takes
+                the jobs over, and without the rest, requests that were approved are carried out by no process.
+        """
         interval = min(LOOK_SECONDS, self._takeover / 3)
-        periodic = PeriodicTasks()
         renew = partial(asyncio.to_thread, self._leases.hold, _NODE + self._name, self._takeover)
-        periodic.start("renew-lease", self._takeover / 3, renew)
-        periodic.start("take-over", interval, partial(asyncio.to_thread, self._take_over))
-        periodic.start("begin-pending", interval, self._begin_pending)
-        periodic.start("start-sweeps", interval, self._start_sweeps)
+        works: dict[str, tuple[float, Callable[[], Awaitable[object]]]] = {
+            "renew-lease": (self._takeover / 3, renew),
+            "take-over": (interval, partial(asyncio.to_thread, self._take_over)),
+            "begin-pending": (interval, self._begin_pending),
+            "start-sweeps": (interval, self._start_sweeps),
+        }
+        for name, (seconds, do) in works.items():
+            periodic.start(name, seconds, do, required=True)
         try:
             await asyncio.Event().wait()
         finally:
-            await periodic.stop()
+            await periodic.stop(*works)
 
     async def close(self) -> None:
         """Stop: wait for the current steps and release everything."""
