@@ -100,6 +100,7 @@ class Once:
         services, call = self._services, self._call
         if not 1 <= len(call.key) <= LONGEST_KEY or not call.key.isprintable():
             raise InvalidInput("an idempotency key has 1 to 200 printable characters", code="invalid-idempotency-key")
+        # Keyed digests: neither the key nor the body, which has personal values, can be guessed from the table.
         tokens = await services.keyring.token_key(self._caller.tenant)
         self._key = {
             "tenant_id": self._caller.tenant,
@@ -109,12 +110,16 @@ class Once:
         call_digest = tokens.digest("idempotency-call", call.content())
         now = services.clock.now()
         died = CALL.c.status.is_(None) & (CALL.c.started_at < now - call.in_flight_for)
+        # A process that died left its key without an answer. The key is free again once no request can still be under
+        # way.
         stale = delete(CALL).where(*self._rows(), died | (CALL.c.started_at < now - KEPT_FOR))
         try:
             async with services.data.transaction() as connection:
                 await connection.execute(stale)
                 await connection.execute(insert(CALL), [{**self._key, "call_digest": call_digest, "started_at": now}])
         except IntegrityError:
+            # The unique key decides between two calls at the same moment, on all nodes; to look first and insert then
+            # would not.
             raise await self._existing(call_digest) from None
         self._started_at = now
 
@@ -128,6 +133,7 @@ class Once:
             # An operation that did so would happen once for each time that it is sent.
             raise RuntimeError("an operation saves its response under an idempotency key that it has not begun")
         kept = await connection.execute(update(CALL).where(*self._mine()).values(status=status, answer=answer))
+        # Held up for so long that a later call took the key over. That one writes; this one must not.
         if kept.rowcount != 1:
             raise _in_flight()
 
@@ -148,6 +154,7 @@ class Once:
         async with self._services.data.reading() as connection:
             statement = select(CALL.c.call_digest, CALL.c.status, CALL.c.answer).where(*self._rows())
             row = (await connection.execute(statement)).one_or_none()
+        # Before the stored answer: a caller that uses its key for another call must not get the first one's answer.
         if row is not None and row.call_digest != call_digest:
             return InvalidInput(
                 "this idempotency key was used for another call",

@@ -191,9 +191,12 @@ def checked(entry: Entry) -> Checked:
     try:
         body = _encoder.encode(entry)
         recurring = _recurring(entry)
+        # To decode costs more than the rest of a write. What is never the same in two entries is checked by hand each
+        # time.
         if recurring not in _known or not _is_unique_part_right(entry):
             entry = _decoder.decode(body)
             if len(_known) >= MOST_KNOWN:
+                # As a whole: to remember nothing costs some decoding, to remember everything costs memory without end.
                 _known.clear()
             _known.add(_recurring(entry))
         at = datetime.fromisoformat(entry.at)
@@ -259,6 +262,7 @@ def _is_sealed(blob: bytes) -> bool:
     Format 1 has 3 bytes of versions, a nonce of 12, a tag of 16 and a multiple of 16. Empty bytes mean an erased
     person.
     """
+    # Versions, nonce and tag are 31 bytes, so that a padded text leaves 15; the shortest text is one block of 16.
     return not blob or (blob[0] == 1 and len(blob) >= 47 and len(blob) % 16 == 15)
 
 

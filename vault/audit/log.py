@@ -164,6 +164,7 @@ class AuditLog:
         """
         try:
             await self._batcher.submit(_rows(entry))
+        # After a timeout the entry may be durable all the same. That is not known, so nothing is shown.
         except (Unavailable, TimeoutError, IntegrityError) as error:
             raise Unavailable(
                 "the audit log cannot be written, so nothing was shown or changed",
@@ -315,6 +316,7 @@ def _rows(unchecked: Entry) -> _Rows:
     entry, at, body = checked(unchecked)
     return _Rows(
         (entry.tenant, entry.id, at, entry.principal, entry.action, entry.decision, body, leaf_hash(body)),
+        # A batch may name a person twice, and their row in the index is unique.
         list(dict.fromkeys(entry.subjects)),
     )
 

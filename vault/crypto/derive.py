@@ -43,6 +43,7 @@ class _Derived(Secret):
         material = self._by_name.get(name)
         if material is None:
             material = derive(self._secret, frame(self._label, name.encode()))
+            # A full cache keeps what it has: names that a caller makes up cannot push out those that are in use.
             if len(self._by_name) < _MOST_NAMES:
                 self._by_name[name] = material
         return hmac.digest(material, data, "sha256")  # the fastest implementation for short data

@@ -192,6 +192,7 @@ def renewed(
     opened: dict[SubjectId, SubjectKeys | None] = {}
     new_rows: list[DataKeyTuple] = []
     for subject, versions in rows.items():
+        # The versions are locked, so no other process gives the same number.
         _keys, row = owner.new_data_key(subject, now, max(versions)[0] + 1)
         try:
             opened[subject] = owner.open_data_keys(subject, [*versions, row[2:5]])
@@ -249,6 +250,7 @@ def _keys_in_file(owner: TenantKeys, subject: SubjectId, descriptor: int, versio
         at += len(piece)
         data = before + piece
         count += owner.data_keys_in(subject, data, versions)
+        # One byte less than a key: a key on the border is found in the next piece, and no key is in both.
         before = data[-(WRAPPED - 1) :]
     return count
 
@@ -362,6 +364,7 @@ class Tenants(Secret):
     async def check_root(self) -> None:
         """Check that the provider's root key sealed all rows; raises Misconfigured."""
         async with self._database.reading() as connection:
+            # Of all tenants: a store of two root keys must not open, not even for the tenants of the right one.
             references = await connection.execute(
                 select(TENANT_KEY.c.root_reference).union(select(TENANT_SECRET.c.root_reference))
             )
@@ -427,6 +430,7 @@ class Tenants(Secret):
         self._opened.clear()
 
     async def _load(self, names: list[TenantId]) -> list[TenantKeys | VaultError]:
+        # Marked before the query: an eviction while it runs voids what it returns.
         since = self._opened.mark()
         loaded: dict[TenantId, TenantKeys | VaultError] = {}
         for name in dict.fromkeys(names):

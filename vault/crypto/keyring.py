@@ -121,6 +121,7 @@ class Keyring(Secret):
         Raises:
             Conflict: another call rotates it at the same time.
         """
+        # Not from the cache: another node may have rotated the key, and its version is taken.
         newest = (await self._tenants.reload(tenant)).signing
         await self._tenants.add_signing_key(tenant, after=newest)
         await self._tenants.reload(tenant)
@@ -133,6 +134,7 @@ class Keyring(Secret):
             sqlalchemy.exc.IntegrityError: one of them has keys already; then none is made.
         """
         owner = await self._tenants.keys(tenant)
+        # Marked before the keys are made: an eviction in between voids them.
         since, created_at = self._subjects.mark(), self._clock.now()
         new_keys: dict[SubjectId, SubjectKeys] = {}
         rows = []
@@ -188,6 +190,7 @@ class Keyring(Secret):
         Returns:
             all versions for each person who has keys; None if one does not open, and then no version is made.
         """
+        # Reloaded, for a key that another node has made must wrap the new version; sorted, for the order of locks.
         owner, subjects = await self._tenants.reload(tenant), sorted(set(ids), key=lambda subject: subject.bytes)
         try:
             async with self._database.transaction() as connection:
@@ -231,6 +234,7 @@ class Keyring(Secret):
             kept: the version that is still needed, or None.
             newest: the highest version that ever existed.
         """
+        # A scan with an old tenant key would overlook every data key that a newer one wrapped.
         owner = await self._tenants.reload(tenant)
         return await key_store.look_for(self._database, owner, subject, kept=kept, newest=newest)
 

@@ -73,6 +73,7 @@ def head(key_version: int) -> bytes:
 
 def encrypt(cipher: AESGCM, start: bytes, plaintext: bytes, aad: bytes) -> bytes:
     """Seal bytes under a fresh random nonce; ``start`` is the :func:`head` of the key's version."""
+    # Drawn here and taken from no caller: a nonce that repeats under one key would give both texts away.
     nonce = os.urandom(NONCE)
     return start + nonce + cipher.encrypt(nonce, plaintext, aad)
 
@@ -110,7 +111,9 @@ def decrypt_rows(names: Collection[str], rows: Iterable[SealedRow[Owner]]) -> It
         head, cipher, ends = newest
         opened = []
         try:
+            # Strict: a value too few must not shift the others to names that they were not sealed under.
             for name, blob in zip(names, sealed, strict=True):
+                # Rare: an erasure in part brings everything else of the person to the newest version.
                 if blob[_HEAD] != head:
                     _head, old_cipher, after = older[blob[_HEAD]]
                     opened.append(decrypt(old_cipher, blob, before + after[name]).rstrip())
@@ -227,6 +230,7 @@ class WrappingKey(Secret):
         Raises:
             CannotOpen: the ciphertext is not authentic for this key and context.
         """
+        # The cipher does not authenticate the head, so it is compared.
         if wrapped[:3] != self._head:
             raise CannotOpen
         return decrypt(self._cipher, wrapped, context)
@@ -280,6 +284,7 @@ def open_pieces(
             opened = cipher.decrypt(_nonce(number, last=not after), piece, None)
         except (InvalidTag, ValueError):  # ValueError: too short for a tag
             raise damaged() from None
+        # Otherwise an empty last piece could be added to a file, and the file would still open.
         if number and not opened:  # only an empty file ends in an empty piece
             raise damaged()
         yield opened

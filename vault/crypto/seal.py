@@ -82,6 +82,7 @@ class SubjectKeys(Secret):
         Raises:
             ValueError: the plaintext is empty or ends in white space, which would be removed with the padding.
         """
+        # Padding is removed without a length, so a text that ends like padding would come back shorter.
         if not plaintext or plaintext[-1] in _WHITE:
             raise ValueError("a plaintext is neither empty nor ends in white space")
         padded = plaintext + _PADDING[-len(plaintext) % STEP]

@@ -105,11 +105,13 @@ class TenantKeys(primitive.Secret):
         """
         candidates = list(versions)
         count = 0
+        # All versions: a destroyed key may have been wrapped before the tenant key was renewed.
         for by in self._wrapping:
             start = data.find(primitive.head(by))
             while start >= 0:
                 wrapped = data[start : start + WRAPPED]
                 count += sum(self._opens(subject, version, by, wrapped) for version in candidates)
+                # On by one byte and not by a key: the head may occur by chance right before a key.
                 start = data.find(primitive.head(by), start + 1)
         return count
 
@@ -154,6 +156,7 @@ def open_tenant(
         Misconfigured: they were wrapped by another root key than the provider's, or a secret is missing.
         CannotOpen: a row was tampered with or belongs to another tenant.
     """
+    # Before the first unwrap: under another root key every row would fail as if it were forged.
     require_root(provider, [*(row[1] for row in keys), *(row[2] for row in secrets)])
     wrapping = {
         version: primitive.WrappingKey(provider.unwrap(wrapped, primitive.tenant_key_context(tenant, version)), version)
@@ -161,6 +164,7 @@ def open_tenant(
     }
     newest: dict[str, tuple[int, bytes]] = {}
     signing: dict[int, bytes] = {}
+    # By version, so that the newest secret of each kind is the last one written to the dict.
     for kind, version, _root, wrapped in sorted(secrets, key=lambda row: row[1]):
         secret = provider.unwrap(wrapped, primitive.tenant_secret_context(tenant, kind, version))
         newest[kind] = (version, secret)

@@ -164,6 +164,8 @@ class RecordResealer:
             fields: Mapping[str, Field] = {} if collection is None else collection.fields
             body = self._reseal(keys, record, fields, is_indexed=is_indexed)
             if body or record.stays_empty:
+                # Nothing may lead to a subject that only a law still keeps: no search, and no id of another
+                # system.
                 external_digest = row.external_digest if is_indexed else None
                 self.records.append((
                     row.tenant_id, row.subject_id, row.collection, row.id, row.revision + 1, row.created_at, self.now,
@@ -240,6 +242,7 @@ async def _reseal(
     """Seal what stays of the records; returns the resealers of the subjects of which something stays."""
     staying = [erasure for erasure in subjects if erasure.retained or not erasure.is_whole]
     subject_ids = [erasure.subject for erasure in staying]
+    # Durable before the values are sealed under it. If the transaction fails, a key too many is left, and no value.
     keys = await services.keyring.renew_many(erasing.tenant, subject_ids) if staying else {}
     resealers: dict[SubjectId, Resealer] = {}
     for erasure in staying:
@@ -331,6 +334,7 @@ async def execute_erasure(
         requests = await requests_of(connection, tenant, [subject], lock=True)
         row = await locked_subject(connection, tenant, subject)
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
+        # Read again under the lock: another process may have executed it since this job began.
         if current is None or current.state != "begun":
             return
         if row is None:
@@ -355,7 +359,9 @@ async def execute_erasure(
 async def _erase_whole(execution: Execution) -> None:
     """Erase a subject as a whole; what a law keeps stays, for the purposes it is kept for and no others."""
     connection, tenant, subject = execution.connection, execution.tenant, execution.subject
+    # First of all: recipients are found on the audit log by the pseudonym, and the erasure gives the row another one.
     notices = await _notify(execution, EVERYTHING)
+    # Before anything is erased: what identifies the person has to be opened once more to be digested.
     tombstones = _tombstones(execution)
     aliases = tuple((await aliases_of(connection, tenant, [subject])).get(subject, ()))
     versions = await execution.services.keyring.key_versions(tenant, [subject, *map(SubjectId, aliases)])
@@ -366,6 +372,7 @@ async def _erase_whole(execution: Execution) -> None:
     newest = max([erased.key_version or 0, *(numbers[-1] for numbers in versions.values())])
     keys = sum(map(len, versions.values()))
     await _save(execution, erased, told=notices, aliases=aliases, newest=newest, keys=keys)
+    # The ledger comes last, as it is another database: if it does not answer, all of the above is rolled back.
     hexadecimal = {digest.hex(): kind for digest, kind in tombstones.items()}
     await _add_to_restore_ledger(execution, aliases=aliases, tombstones=hexadecimal)
 

@@ -38,6 +38,7 @@ class ErasureRow(DataTable, table=True):
         Index("ix_erasure_subject", "tenant_id", "subject_id"),
         Index("ix_erasure_changed", "changed_at"),
         Index(
+            # At most one open erasure of a subject: the database refuses a second, whichever process begins it.
             "uq_erasure_open",
             "tenant_id",
             "subject_id",
@@ -258,7 +259,9 @@ async def changed_since(
     erasures by sweeps are left out: no node waits for them, and cached keys expire within half a minute.
     """
     statement = select(ERASURE.c.tenant_id, ERASURE.c.subject_id, ERASURE.c.changed_at, ERASURE.c.body).where(
-        ERASURE.c.changed_at >= moment, not_(_SWEPT)
+        # Not only later ones: two changes may have the same microsecond, and to see one twice does no harm.
+        ERASURE.c.changed_at >= moment,
+        not_(_SWEPT),
     )
     return [(row[0], row[1], row[2], _readable(row[3])) for row in (await connection.execute(statement)).all()]
 

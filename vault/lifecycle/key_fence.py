@@ -35,6 +35,7 @@ async def current_keys(
         Unavailable: the key store does not show the new key yet.
     """
     required = await key_versions(connection, tenant, list(keys))
+    # A newer version than the required one is right: it is made before the erasure that needs it commits.
     old = [subject for subject, cached in keys.items() if cached.current_version < required.get(subject, 0)]
     if not old:
         return dict(keys)
@@ -60,6 +61,7 @@ async def require_current(
     """
     required = await key_versions(connection, tenant, list(versions))
     old = [subject for subject, version in versions.items() if version < required.get(subject, 0)]
+    # Evicted before the call is refused: repeated, it must not find the same key in the cache.
     for subject in old:
         services.keyring.evict(tenant, subject)
     if old:
@@ -78,6 +80,7 @@ async def open_fenced(
         return open_with(keys)
     except CannotOpen:
         services.keyring.evict(tenant, subject)
+        # Once only: what does not open with the keys in the store is damaged.
         newer = (await services.keyring.subject_keys(tenant, [subject])).get(subject, keys)
         return open_with(newer)
 

@@ -113,6 +113,8 @@ class RestoreLedger:
         table = TOMBSTONE_LEDGER
         statement = select(table).where(table.c.at >= moment).order_by(table.c.at, table.c.id).limit(PAGE)
         if after is not None:
+            # By time and id: lines of one time may lie on both sides of a page's end, and none is skipped or read
+            # twice.
             later = (table.c.at > after[0]) | ((table.c.at == after[0]) & (table.c.id > after[1]))
             statement = statement.where(later)
         async with self._database.reading() as connection:
@@ -207,5 +209,6 @@ class Joined:
         """Return a subject and all subjects that were merged into it, directly or through another one."""
         joined = [subject]
         for member in joined:
+            # The list grows while it is walked; nothing is added twice, so that a ring of merges ends.
             joined.extend(other for other in self._into.get((tenant, member), ()) if other not in joined)
         return joined

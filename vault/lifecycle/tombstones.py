@@ -75,8 +75,10 @@ def digests_of(key: TokenKey, fields: Mapping[str, Field], values: Mapping[str, 
     for name, value in values.items():
         if name == EXTERNAL_IDS and isinstance(value, dict):
             for system, number in value.items():
+                # A label for each system: a number that two systems share gives two digests, which cannot be linked.
                 digests[key.digest(f"tombstone:external:{system}", composed(str(number)).encode())] = EXTERNAL
         elif name in fields and fields[name].type == EMAIL:
+            # Folded as for a search, so that another spelling of the address is recognised.
             digests[key.digest("tombstone:email", index_text(EMAIL, value).encode())] = EMAIL
     return digests
 
@@ -107,6 +109,7 @@ async def require_no_tombstone(
     if not returning:
         raise erased_before()
     await connection.execute(
+        # In the transaction of the write: if that fails, the tombstones stay.
         delete(TOMBSTONE).where(TOMBSTONE.c.tenant_id == tenant, TOMBSTONE.c.digest.in_(sorted(present)))
     )
 

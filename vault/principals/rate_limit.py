@@ -91,6 +91,7 @@ class Limits:
             if lease is None:
                 if self._leases.left(key) >= n:
                     continue  # the minute turned between the two looks at the clock
+                # Without a query: a caller over its limit must not cost the database more than one within it.
                 if self._leases.is_exhausted(key):
                     raise self._too_many(key)
                 lease = self._begin_lease(key, principal, n)

@@ -155,6 +155,8 @@ async def change_profile(
     tenant = caller.tenant
     (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
     found = await require_ground(services, caller, decision, "update", found)
+    # Before the transaction: the key store is another database, and is asked under the lock only if an erasure came
+    # first.
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     maker = Maker(tenant, await services.keyring.index_keys(tenant), patch.origin.collected_at)
     pseudonym = None if found is None else found.pseudonym
@@ -162,6 +164,7 @@ async def change_profile(
     async with writing(services, caller, "update", decision, pseudonym, taken=taken) as connection:
         if BIRTH_DATE in patch.values:  # lock the subject before the record (global lock order), to avoid deadlock
             await locked_subject(connection, tenant, subject)
+        # Again, now under the lock: a withdrawal or an erasure since the first look must stop the write.
         found = await locked_ground(services, caller, connection, decision, subject)
         retained = found.state == "retained"
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
@@ -170,15 +173,18 @@ async def change_profile(
         if retained and not patch.values.keys() <= unpack(row.body).keys():  # fields that no law keeps stay erased
             raise subject_not_found()
         keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
+        # Compared under the lock, so that of two callers with one revision only the first succeeds.
         if change.revision is not None and row.revision != change.revision:
             raise StaleRevision("the profile has changed since you read it", hint="read it again and repeat the change")
         record = LockedRecord(row, keys, unpack_consent_state(found.standing), searchable=not retained)
         old, new = await write_values(connection, maker, record, patch, corrects=retained)
         changed = {name: value for name, value in new.items() if old.get(name) != value}
+        # Only of changed values: who was never erased may keep an address that an erased person once had.
         await require_no_tombstone(services, connection, tenant, patch.fields, changed, returning=change.returning)
         if BIRTH_DATE in new:
             await expire_childs_consents(services, caller, connection, subject, new[BIRTH_DATE])
         written = WriteResult(id=subject, revision=row.revision + 1, created=False)
+        # Last in the transaction: the stored answer and the change are durable together, or not at all.
         if on_commit is not None:
             await on_commit(connection, written)
     return written.revision
@@ -237,6 +243,7 @@ async def write_values(
         body=pack(body, row.occurred_at),
         revision=row.revision + 1,
         updated_at=maker.now,
+        # The next sweep decides again when the changed values end.
         due_at=maker.now,
     )
     others = {
@@ -277,6 +284,7 @@ async def _add_external(
     if not isinstance(after, dict):
         return
     before = before if isinstance(before, dict) else {}
+    # Never replaced: an upsert with the wrong number would make one account out of two people.
     if any(before[system] != after.get(system) for system in before):
         raise Conflict(
             "this subject has another id in that system",
@@ -394,6 +402,7 @@ async def _create(
     except Unavailable:
         raise  # the commit may have succeeded, and then the keys are needed
     except Exception:
+        # Nothing was written under them, and a key without a person would be kept forever.
         await services.keyring.destroy_subject_keys(tenant, [subject])
         raise
     return written

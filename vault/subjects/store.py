@@ -134,6 +134,7 @@ _ranked = (
     )
     .subquery()
 )
+# One row more than an answer has: it shows that there are more without a second query.
 _NEWEST = Query(
     select(_ranked.c.subject_id, _ranked.c.collection, _ranked.c.id, _ranked.c.revision, _ranked.c.body)
     .where(_ranked.c.rank <= MOST_RECORDS + 1)
@@ -286,6 +287,7 @@ class Subjects:
         rows = await self._database.fetch(_PROFILES if profile else _SUBJECTS, tenant=tenant, subjects=list(subjects))
         bodies, people = {}, []
         for row in rows:
+            # The second half of the union has no pseudonym: it is the profile.
             if row[1] is None:
                 bodies[row[0].int] = row[3]
             else:
@@ -317,6 +319,7 @@ async def pseudonym_of(connection: AsyncConnection, tenant: TenantId, subject: U
 async def is_erased(connection: AsyncConnection, tenant: TenantId, subject: UUID) -> bool:
     """Return whether no data of a subject is kept, so that a node must not use keys that it has cached."""
     statement = select(SUBJECT.c.state).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
+    # A row that is gone counts as erased: a merge deletes the row of the duplicate.
     return (await connection.execute(statement)).scalar_one_or_none() in {None, "erased"}
 
 
@@ -342,6 +345,7 @@ async def locked_subjects(
             .order_by(SUBJECT.c.id)
             .with_for_update()
         )
+        # SQLite has no row locks and ignores them: there, one transaction writes at a time.
         rows.update({SubjectId(row.id): row for row in (await connection.execute(statement)).all()})
     return rows
 
@@ -361,6 +365,8 @@ async def shared_subjects(
             select(SUBJECT)
             .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(sorted(subjects)[start : start + MOST_AT_ONCE]))
             .order_by(SUBJECT.c.id)
+            # A shared lock: writers to one person go on side by side, and an erasure or a withdrawal waits for all of
+            # them.
             .with_for_update(read=True)
         )
         rows.update({SubjectId(row.id): stored_subject(row) for row in (await connection.execute(statement)).all()})
