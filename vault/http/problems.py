@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-import msgspec
 from pydantic import Field
 from starlette.responses import Response
 
 from vault import errors, logs
 from vault.errors import Fault, Refusal
+from vault.http.body_faults import faults_of, from_decoder
 from vault.http.metrics import count_denied
 from vault.views import View
 
@@ -57,6 +56,7 @@ TITLES: Final = {
 }
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
+MOST_FAULTS: Final = 50
 
 
 class Problem(View):
@@ -144,8 +144,10 @@ async def from_framework(request: Request, error: Exception) -> Response:
 
 async def from_validation(request: Request, error: Exception) -> Response:
     """Answer an invalid body by the place and kind of each fault; FastAPI's own answer would repeat the input."""
-    details: Sequence[Mapping[str, object]] = error.errors() if hasattr(error, "errors") else []
-    faults = [_fault(detail) for detail in details[:50]]
+    details: Sequence[Mapping[str, Any]] = error.errors() if hasattr(error, "errors") else []
+    params: Sequence[Any] = getattr(getattr(request.scope.get("route"), "dependant", None), "body_params", ())
+    model = params[0].field_info.annotation if len(params) == 1 else None
+    faults = faults_of(details[:MOST_FAULTS], getattr(error, "body", None), model)
     code = "invalid-json" if any(fault.code == "invalid-json" for fault in faults) else "invalid-body"
     message = "The request does not have the form that the API describes."
     return _response(request, HTTPStatus.UNPROCESSABLE_ENTITY, code, message, errors=faults or None)
@@ -155,19 +157,6 @@ async def from_anything(request: Request, error: Exception) -> Response:
     """Answer an unexpected error; the log has its class and place."""
     log.error("an unexpected error", request_id=request_id(request), exc_info=error)
     return _internal_error(request, "internal-error")
-
-
-_PLACE = re.compile(r" - at `\$((?:\.[a-z_]{1,40}|\[\d{1,6}\])*)`\Z")
-
-
-def from_decoder(error: Exception) -> errors.InvalidInput:
-    """Turn a message of msgspec into a fault. It has the place only: the message may quote a key of the body."""
-    place = _PLACE.search(str(error))
-    at = "" if place is None else re.sub(r"\[(\d+)\]", r".\1", place[1]).replace(".", "/")
-    malformed = not isinstance(error, msgspec.ValidationError)
-    code = "invalid-json" if malformed else "invalid-body"
-    detail = "is not valid JSON" if malformed else "does not have the form that the API describes"
-    return errors.InvalidInput(f"The body {detail}.", faults=[Fault(at, code, f"This part {detail}.")], code=code)
 
 
 def install(app: FastAPI) -> None:
@@ -194,22 +183,3 @@ def _headers(error: errors.VaultError) -> dict[str, str] | None:
 def _internal_error(request: Request, code: str, audit: str | None = None) -> Response:
     detail = "An internal error occurred, and nothing was shown. The log has it under this request id."
     return _response(request, HTTPStatus.INTERNAL_SERVER_ERROR, code, detail, audit=audit)
-
-
-def _fault(detail: Mapping[str, object]) -> Fault:
-    """Describe one of FastAPI's errors, ``{"type": …, "loc": ("body", …)}``."""
-    kind, location = detail["type"], detail["loc"]
-    place = location[1:] if isinstance(location, tuple) else ()
-    if kind == "json_invalid":
-        return Fault("", "invalid-json", "The body is not valid JSON.")
-    if kind == "extra_forbidden":
-        place = place[:-1]  # the last step is a key of the request
-        return Fault(_pointer(place), "unknown-key", "There is a key here that the API does not know.")
-    code = "missing" if kind == "missing" else "invalid-body"
-    message = "is missing" if code == "missing" else "does not have the form that the API describes"
-    return Fault(_pointer(place), code, f"This part {message}.")
-
-
-def _pointer(place: Sequence[object]) -> str:
-    """Return a JSON pointer with only positions and keys of the API's schema."""
-    return "".join(f"/{step}" for step in place if isinstance(step, int) or re.fullmatch(r"[a-z_]{1,40}", str(step)))

@@ -63,16 +63,20 @@ def _bounded(field: Field, value: JsonValue) -> JsonValue:
     return value
 
 
+def _invalid(fault: Fault) -> InvalidInput:
+    return InvalidInput("the value to search for is invalid for its field", faults=[fault], code="invalid-value")
+
+
 def _text(field: Field, kind: str, value: JsonValue, at: str) -> str:
     try:
         if kind == "exact":
             return index_text(field.type, normalise(field, value))
         text = index_text(field.type, _bounded(field, value))
-    except (ValueProblem, ValueError):
-        raise InvalidInput(
-            "the value to search for is invalid for its field",
-            faults=[Fault(at, "invalid-value", "not a value of this field's type")],
-            code="invalid-value",
+    except ValueProblem as problem:
+        raise _invalid(Fault(at, problem.code, problem.detail)) from None
+    except ValueError:
+        raise _invalid(
+            Fault(at, "invalid-value", "a text that is no longer than a value of the field can be")
         ) from None
     if (kind == "prefix" and len(text) < PREFIXES.start) or (kind != "prefix" and len(text) != tail_length(kind)):
         raise InvalidInput(

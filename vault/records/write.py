@@ -367,7 +367,7 @@ async def upsert_subject(
 
 async def _validate(services: Services, caller: Caller, profile: ProfileInput) -> _NewProfile:
     catalogue = services.policies.active(caller.tenant).policy_set.catalogue
-    fields = fields_of(catalogue, PROFILE, profile.values, at="/profile")
+    fields = fields_of(catalogue, PROFILE, profile.values, at="/profile", whole=True)
     source = checked_source(profile.source, fallback=caller.principal.name)
     ids = checked_external_ids(profile.external_ids)
     if ids:
@@ -456,7 +456,7 @@ async def append_record(
     """
     catalogue, collection = services.policies.active(caller.tenant).policy_set.catalogue, new.collection
     check_collection(catalogue, collection)
-    fields = fields_of(catalogue, collection, new.fields, at="/fields")
+    fields = fields_of(catalogue, collection, new.fields, at="/fields", whole=True)
     source = checked_source(new.source, fallback=caller.principal.name)
     origin = Origin(source, services.clock.now(), new.purpose, new.expires_at)
     if new.external_id is not None and not is_external_id(new.external_id):

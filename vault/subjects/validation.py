@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vault.catalogue.types import TYPES, ValueProblem
 from vault.clock import to_microseconds
 from vault.errors import Fault, InvalidInput
+from vault.names import called
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
@@ -21,12 +22,20 @@ DEEPEST = 64
 """Levels of a merge patch; the deepest type has 32."""
 
 
-def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, object], *, at: str) -> dict[str, Field]:
+def fields_of(
+    catalogue: Catalogue, collection: str, given: Mapping[str, object], *, at: str, whole: bool = False
+) -> dict[str, Field]:
     """Look up the fields that a body names, by their names within the collection.
 
+    Args:
+        catalogue: the catalogue.
+        collection: in which the fields are.
+        given: the values by field.
+        at: the place of the values in the body.
+        whole: the values are whole, and no patches: then an error names those that are invalid too.
+
     Raises:
-        InvalidInput: a key is not a field, or only the vault itself writes it. The fault has the position of the key
-            and not the key, which may be a value by mistake.
+        InvalidInput: a key is not a field, or only the vault itself writes it.
     """
     declared = catalogue.collections[collection].fields if collection in catalogue.collections else None
     if declared is None or not given:
@@ -35,14 +44,23 @@ def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, object]
             faults=[Fault(at, "no-fields", "name at least one field of a collection of the catalogue")],
             code="no-fields",
         )
+    writable = {name: field for name, field in declared.items() if not field.system}
     faults = [
-        Fault(at, "unknown-field", f"key {position} is not a field of this collection that callers may write")
+        Fault(at, "unknown-field", _unknown_field(name, position, writable))
         for position, name in enumerate(given, 1)
-        if name not in declared or declared[name].system
+        if name not in writable
     ]
-    if faults:
-        raise InvalidInput("unknown fields", faults=faults, code="unknown-field")
-    return {name: declared[name] for name in given}
+    if not faults:
+        return {name: declared[name] for name in given}
+    if whole:
+        known = {name: value for name, value in given.items() if name in writable}
+        faults += _normalised(writable, known, at)[1]
+    raise InvalidInput("unknown fields", faults=faults, code="unknown-field")
+
+
+def _unknown_field(name: str, position: int, known: Mapping[str, Field]) -> str:
+    named, question = called(name, position, known)
+    return f"{named} is not a field of this collection that callers may write{question}"
 
 
 def normalised(fields: Mapping[str, Field], given: Mapping[str, object], *, at: str) -> dict[str, JsonValue]:
@@ -51,15 +69,22 @@ def normalised(fields: Mapping[str, Field], given: Mapping[str, object], *, at: 
     Raises:
         InvalidInput: with a fault for every value that is invalid for its type.
     """
+    values, faults = _normalised(fields, given, at)
+    if faults:
+        raise InvalidInput("some values are invalid for their fields", faults=faults, code="invalid-value")
+    return values
+
+
+def _normalised(
+    fields: Mapping[str, Field], given: Mapping[str, object], at: str
+) -> tuple[dict[str, JsonValue], list[Fault]]:
     values, faults = {}, []
     for name, value in given.items():
         try:
             values[name] = normalise(fields[name], value)
         except ValueProblem as problem:
             faults.append(Fault(f"{at}/{name}", problem.code, problem.detail))
-    if faults:
-        raise InvalidInput("some values are invalid for their fields", faults=faults, code="invalid-value")
-    return values
+    return values, faults
 
 
 def normalise(field: Field, value: object) -> JsonValue:

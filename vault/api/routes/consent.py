@@ -41,7 +41,8 @@ from vault.consent.views import (
     SigningKeys,
 )
 from vault.errors import Fault, InvalidInput, NotFound
-from vault.http.problems import from_decoder, request_id
+from vault.http.body_faults import from_decoder
+from vault.http.problems import request_id
 from vault.ids import SubjectId
 from vault.imports.consent_files import import_consents
 from vault.imports.consents import MOST, ConsentItem, ItemResult
@@ -246,7 +247,7 @@ def _token(body: bytes, *, is_form: bool) -> str:
     try:
         return msgspec.json.decode(body, type=_TokenBody).token
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise from_decoder(error) from None
+        raise from_decoder(error, body, _TokenBody.__struct_fields__) from None
 
 
 class _TokenBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -295,14 +296,14 @@ def _elements(body: bytes) -> Sequence[msgspec.Raw]:
     try:
         return _items.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise from_decoder(error) from None
+        raise from_decoder(error, body) from None
 
 
 def _read(raw: bytes | msgspec.Raw) -> ConsentItem | Fault:
     try:
         item = _item.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return from_decoder(error).faults[0]
+        return from_decoder(error, bytes(raw)).faults[0]
     if (item.subject is None) == (item.system is None or item.external_id is None):
         return Fault("", "no-external-id", "Name the person by `subject`, or by `system` and `external_id`.")
     if item.subject is not None:

@@ -16,8 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from vault.api.dependencies import BEARER
 from vault.api.schemas import EVERYWHERE, Body, Purpose, error_responses
 from vault.errors import InvalidInput, VaultError
+from vault.http.body_faults import from_decoder
 from vault.http.metrics import count_shown
-from vault.http.problems import from_anything, from_decoder, from_vault_error
+from vault.http.problems import from_anything, from_vault_error
 from vault.ids import SubjectId
 from vault.records.read import LONGEST_REASON, MOST_FIELDS, MOST_SUBJECTS, read_fields
 
@@ -161,7 +162,7 @@ def _parse(body: bytes) -> ReadBody:
     try:
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise from_decoder(error) from None
+        raise from_decoder(error, body, ReadBody.__struct_fields__) from None
 
 
 def _subjects(request: ReadBody) -> list[SubjectId]:
