@@ -18,7 +18,7 @@ from vault.audit.order import PATIENCE, last_settled
 from vault.audit.refusals import Refusals
 from vault.clock import rfc3339
 from vault.errors import Fault, InvalidInput, Unavailable
-from vault.ids import EntryId, new_id
+from vault.ids import EntryId, Pseudonym, new_id
 from vault.storage.batcher import Batcher
 from vault.storage.columns import DataTable, Id, Ids, Moment, Number, column, table_of
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Disclosure, Use
     from vault.clock import Clock
-    from vault.ids import Pseudonym, TenantId
+    from vault.ids import TenantId
     from vault.storage.database import Database
 
 
@@ -275,6 +275,28 @@ class AuditLog:
             if len(ids) < DISCLOSURES_AT_A_TIME:
                 return
             at = ids[-1]
+
+    async def disclosed(
+        self, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[UUID]
+    ) -> set[Pseudonym]:
+        """Return those of some people of whom an entry says that data was disclosed to somebody."""
+        disclosing = (ENTRY.c.action.in_(DISCLOSING), ENTRY.c.decision.in_(["allowed", "partly"]))
+        alone = (
+            select(SUBJECT.c.pseudonym)
+            .join(ENTRY, (ENTRY.c.tenant_id == SUBJECT.c.tenant_id) & (ENTRY.c.id == SUBJECT.c.entry_id))
+            .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.pseudonym.in_(subjects), *disclosing)
+        )
+        found = set((await connection.execute(alone.distinct())).scalars())
+        if self._database.dialect == "postgresql":
+            overlap = BATCH.c.pseudonyms.op("&&")(literal(list(subjects), Ids()))
+            together = (
+                select(BATCH.c.pseudonyms)
+                .join(ENTRY, (ENTRY.c.tenant_id == BATCH.c.tenant_id) & (ENTRY.c.id == BATCH.c.entry_id))
+                .where(BATCH.c.tenant_id == tenant, overlap, *disclosing)
+            )
+            async for pseudonyms in await connection.stream_scalars(together):
+                found.update(pseudonyms)
+        return {Pseudonym(pseudonym) for pseudonym in found & set(subjects)}
 
     async def _commit(self, waiting: list[_Rows]) -> list[None]:
         # An entry waits for at most the commit before it and its own, so each gets half of the deadline.

@@ -22,6 +22,7 @@ from vault.imports.lines import DUPLICATE, LineFault
 from vault.imports.store import Outcome
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import erased_before, have_tombstones
+from vault.recipients.outbox import WrittenValues, notify_of_writes
 from vault.retention.holds import require_not_held
 from vault.subjects.rows import (
     EXTERNAL_IDS,
@@ -253,6 +254,7 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
     by_subject = {change.subject: change for change in changes}
     written = _ChangedRows()
     pseudonyms: list[Pseudonym] = []
+    values: list[WrittenValues] = []
     birth_dates: dict[SubjectId, object] = {}
     # Lock subjects before their records (global lock order), to avoid deadlock.
     rows = await locked_subjects(connection, context.tenant, list(by_subject))
@@ -272,6 +274,7 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
         if not difference:
             continue
         pseudonyms.append(change.pseudonym)
+        values.append(WrittenValues(change.subject, change.pseudonym, difference.old, difference.new))
         written.records.append(_record(context, change, row, difference))
         written.index.append(_index_change(context, change, row, difference))
         added = _external_ids(difference.new).items() - _external_ids(difference.old).items()
@@ -282,6 +285,7 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
             birth_dates[change.subject] = difference.new[BIRTH_DATE]
     await _write(context, connection, written)
     await expire_childrens_consents(context.services, context.caller, connection, birth_dates)
+    await notify_of_writes(context.services, connection, context.caller, values)
     return pseudonyms
 
 

@@ -23,7 +23,7 @@ from vault.lifecycle.erasures import erasures_of
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
 from vault.lifecycle.restore_ledger import MergeLine, add_line
-from vault.merging.reseal import RecordMove, move_records
+from vault.merging.reseal import MergedProfile, RecordMove, move_records
 from vault.merging.views import MergeResult
 from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.requests.store import request_ids_of, requests_of
@@ -163,6 +163,24 @@ async def require_at_rest(merge: MergeContext, requests: Sequence[StoredRequest]
         )
 
 
+async def _notify_of_values(merge: MergeContext, profile: MergedProfile) -> None:
+    """Notify the apps that were shown a value which is another now: one of the duplicate's, or one that was united."""
+    for row, fields in ((merge.duplicate_row, profile.conflicts), (merge.survivor_row, profile.united)):
+        if fields:
+            await notify_recipients(
+                merge.services,
+                merge.connection,
+                merge.tenant,
+                DataChange(
+                    subject=merge.survivor,
+                    pseudonym=row.pseudonym,
+                    kind="subject.rectified",
+                    fields=fields,
+                    by=merge.caller.principal.id,
+                ),
+            )
+
+
 async def _merge(merge: MergeContext, index_keys: IndexKeys, evidence: str) -> MergeResult:
     services, connection, tenant = merge.services, merge.connection, merge.tenant
     catalogue = services.policies.active(tenant).policy_set.catalogue
@@ -186,6 +204,7 @@ async def _merge(merge: MergeContext, index_keys: IndexKeys, evidence: str) -> M
                 fields=EVERYTHING,
             ),
         )
+    await _notify_of_values(merge, profile)
     aad = record_aad(tenant, merge.survivor, "audit", merge.entry)
     entry = audit_entry(
         services,

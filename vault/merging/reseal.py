@@ -72,6 +72,7 @@ class MergedProfile:
         body: the packed values.
         taken: names of the fields that came from the duplicate.
         conflicts: names of the fields of which both had a value; the survivor's stays.
+        united: names of the fields whose values were united.
         added_digests: digests of the values that came from the duplicate.
         birth_date: the resulting one, for the check of a child's consents; None if there is none.
         contacts: the addresses that do not prove the two subjects' person yet, and those that are dropped.
@@ -80,6 +81,7 @@ class MergedProfile:
     body: bytes
     taken: Sequence[str]
     conflicts: Sequence[str]
+    united: Sequence[str]
     added_digests: frozenset[bytes]
     birth_date: object
     contacts: Sequence[ContactChange]
@@ -174,7 +176,8 @@ def _merged_profile(move: RecordMove, survivors: AnyRow, duplicates: AnyRow, now
     for name in taken:
         body[name] = move.seal(PROFILE, survivors.id, name, origins[name], others[name])
     conflicts = [name for name in others if name in values and others[name] != values[name]]
-    if EXTERNAL_IDS in conflicts:
+    united_fields = [name for name in conflicts if name == EXTERNAL_IDS]
+    if united_fields:
         conflicts.remove(EXTERNAL_IDS)
         ids = encode(united(_external_ids(values), _external_ids(others)))
         body[EXTERNAL_IDS] = move.seal(PROFILE, survivors.id, EXTERNAL_IDS, body[EXTERNAL_IDS], ids)
@@ -183,6 +186,7 @@ def _merged_profile(move: RecordMove, survivors: AnyRow, duplicates: AnyRow, now
         pack(body, None),
         taken,
         conflicts,
+        united_fields,
         frozenset(digest for name in taken for digest in move.digests(fields.get(name), others[name])),
         None if birth_date is None else decode(birth_date),
         _contact_changes(move, values, others, now),

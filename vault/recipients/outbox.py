@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -11,24 +12,29 @@ from sqlalchemy import select
 from vault.catalogue.model import HOME, covers
 from vault.ids import Pseudonym, new_id
 from vault.principals.store import PrincipalRow
-from vault.recipients.store import NoticeQuery, RecipientNotice, add_notices, list_notices
+from vault.recipients.store import OPEN, NoticeQuery, RecipientNotice, add_notices, list_notices, save_notice
 from vault.storage.columns import table_of
 from vault.subjects.tables import SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Disclosure
-    from vault.context import Services
+    from vault.context import Caller, Services
     from vault.ids import SubjectId, TenantId
     from vault.recipients.store import NoticeKind
+
+T = TypeVar("T")
 
 EVERYTHING: Final = ("*",)
 """Every field of a person."""
 MOST: Final = 10_000
 """Notices about one person that are compared with the new ones."""
+
+MOST_PARAMETERS: Final = 1_000
+"""Ids in one statement."""
 
 PRINCIPAL = table_of(PrincipalRow)
 
@@ -41,6 +47,7 @@ class DataChange:
         pseudonym: of the person in the audit log.
         fields: what changed: ``profile.email`` or ``email``, ``purchase.*``, ``*`` (:data:`EVERYTHING`).
         request: the person's request that led to it, if any.
+        by: the principal that made the change, who is not notified of it.
     """
 
     subject: SubjectId
@@ -48,6 +55,75 @@ class DataChange:
     kind: NoticeKind
     fields: Collection[str]
     request: UUID | None = None
+    by: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenValues:
+    """Values of a person's profile before and after a write; a field without a value is left out."""
+
+    subject: SubjectId
+    pseudonym: UUID
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+
+    def changes(self, by: UUID) -> Iterator[DataChange]:
+        """Return what recipients have to learn: which values are others now, and which are gone."""
+        differs = [name for name, value in self.before.items() if value != self.after.get(name)]
+        kinds: dict[NoticeKind, list[str]] = {
+            "subject.rectified": [name for name in differs if self.after.get(name) is not None],
+            "subject.erased": [name for name in differs if self.after.get(name) is None],
+        }
+        for kind, names in kinds.items():
+            if names:
+                yield DataChange(subject=self.subject, pseudonym=self.pseudonym, kind=kind, fields=names, by=by)
+
+
+async def notify_of_writes(
+    services: Services, connection: AsyncConnection, caller: Caller, written: Sequence[WrittenValues]
+) -> int:
+    """Add notices for every app but the caller that was shown a value which has changed or is gone.
+
+    A new notice takes the place of those to the same app about the same person and kind that are not acknowledged, and
+    names their fields as well: an app that has been away for a while finds one notice, not one for each write.
+
+    Returns:
+        the number of notices.
+    """
+    changes = [change for values in written for change in values.changes(caller.principal.id)]
+    # Most people of an import were never shown to anyone: one query for all of them spares one for each.
+    people = {change.subject for change in changes}
+    shown = await _shown(services, connection, caller.tenant, {each.subject: each.pseudonym for each in changes})
+    skipped = people - shown
+    return sum(
+        [
+            await notify_recipients(services, connection, caller.tenant, change)
+            for change in changes
+            if change.subject not in skipped
+        ]
+    )
+
+
+async def _shown(
+    services: Services, connection: AsyncConnection, tenant: TenantId, people: Mapping[SubjectId, UUID]
+) -> set[SubjectId]:
+    """Return those of whom data was shown to anybody, under this id or one that was merged into it."""
+    if not people:
+        return set()
+    known_as = {pseudonym: subject for subject, pseudonym in people.items()}
+    former = (
+        select(SUBJECT.c.pseudonym, SUBJECT_ALIAS.c.subject_id)
+        .join(SUBJECT_ALIAS, SUBJECT_ALIAS.c.alias_id == SUBJECT.c.id)
+        .where(SUBJECT.c.tenant_id == tenant, SUBJECT_ALIAS.c.tenant_id == tenant)
+    )
+    for part in _batched(people, MOST_PARAMETERS):
+        rows = await connection.execute(former.where(SUBJECT_ALIAS.c.subject_id.in_(part)))
+        known_as.update({row.pseudonym: row.subject_id for row in rows})
+    shown: set[SubjectId] = set()
+    for names in _batched(known_as, MOST_PARAMETERS):
+        disclosed = await services.audit_log.disclosed(connection, tenant, names)
+        shown |= {known_as[pseudonym] for pseudonym in disclosed}
+    return shown
 
 
 async def notify_recipients(
@@ -93,10 +169,28 @@ async def notify_recipients(
             former=tuple(former),
         )
         for app in sorted(apps)
-        if (fields := shown[app] - notified.get(app, set()))
+        if app != change.by and (fields := shown[app] - notified.get(app, set()))
     ]
+    if change.by is not None:
+        notices = [await _superseding(connection, tenant, notice) for notice in notices]
     await add_notices(connection, tenant, notices)
     return len(notices)
+
+
+async def _superseding(connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice) -> RecipientNotice:
+    """Close the open notices in whose place a new one comes; return the new one with their fields.
+
+    An app may have seen an older one and read values that have changed since, so the new one is never left out.
+    """
+    query = NoticeQuery(principal=notice.principal, subject=notice.subject, states=OPEN, limit=MOST)
+    fields, former = set(notice.fields), dict.fromkeys(notice.former)
+    for older in await list_notices(connection, tenant, query, lock=True):
+        if older.kind == notice.kind and older.request is None:
+            closed = replace(older, state="acknowledged", next_at=None, acknowledged_at=notice.created_at)
+            await save_notice(connection, tenant, closed)
+            fields.update(older.fields)
+            former.update(dict.fromkeys(older.former))
+    return replace(notice, fields=tuple(sorted(fields)), former=tuple(former))
 
 
 def _collect(shown: dict[UUID, set[str]], disclosures: list[Disclosure], changed: list[str]) -> None:
@@ -144,3 +238,10 @@ async def _notified(connection: AsyncConnection, tenant: TenantId, change: DataC
         if notice.kind == change.kind:
             notified.setdefault(notice.principal, set()).update(notice.fields)
     return notified
+
+
+def _batched(ids: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Return ids some at a time."""
+    rest = iter(ids)
+    while part := list(islice(rest, size)):
+        yield part

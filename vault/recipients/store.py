@@ -186,8 +186,14 @@ class NoticeQuery:
     limit: int = 100
 
 
-async def list_notices(connection: AsyncConnection, tenant: TenantId, query: NoticeQuery) -> list[RecipientNotice]:
-    """Return notices, the oldest first."""
+async def list_notices(
+    connection: AsyncConnection, tenant: TenantId, query: NoticeQuery, *, lock: bool = False
+) -> list[RecipientNotice]:
+    """Return notices, the oldest first.
+
+    Args:
+        lock: for an update.
+    """
     statement = select(RECIPIENT_NOTICE).where(N.tenant_id == tenant)
     for column_, value in (
         (N.principal_id, query.principal),
@@ -200,7 +206,8 @@ async def list_notices(connection: AsyncConnection, tenant: TenantId, query: Not
         statement = statement.where(N.state.in_(sorted(query.states)))
     if query.after is not None:
         statement = statement.where(N.id > query.after)
-    return [_notice(row) for row in await connection.execute(statement.order_by(N.id).limit(query.limit))]
+    statement = statement.order_by(N.id).limit(query.limit)
+    return [_notice(row) for row in await connection.execute(statement.with_for_update() if lock else statement)]
 
 
 async def due_notices(connection: AsyncConnection, now: datetime, *, limit: int) -> list[tuple[str, UUID, int]]:

@@ -24,6 +24,7 @@ from vault.errors import Conflict, Fault, InvalidInput, RevisionRequired, StaleR
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
+from vault.recipients.outbox import WrittenValues, notify_of_writes
 from vault.retention.clocks import Newest
 from vault.retention.holds import require_not_held, unchanged_under_hold
 from vault.subjects.rows import (
@@ -181,6 +182,7 @@ async def change_profile(
         changed = {name: value for name, value in new.items() if old.get(name) != value}
         # Only of changed values: who was never erased may keep an address that an erased person once had.
         await require_no_tombstone(services, connection, tenant, patch.fields, changed, returning=change.returning)
+        await notify_of_writes(services, connection, caller, [WrittenValues(subject, found.pseudonym, old, new)])
         if BIRTH_DATE in new:
             await expire_childs_consents(services, caller, connection, subject, new[BIRTH_DATE])
         written = WriteResult(id=subject, revision=row.revision + 1, created=False)
