@@ -279,7 +279,7 @@ class AuditLog:
     async def disclosed(
         self, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[UUID]
     ) -> set[Pseudonym]:
-        """Return those of some people of whom an entry says that data was disclosed to somebody."""
+        """Return those of some people whose data was disclosed, by an entry of the log."""
         disclosing = (ENTRY.c.action.in_(DISCLOSING), ENTRY.c.decision.in_(["allowed", "partly"]))
         alone = (
             select(SUBJECT.c.pseudonym)

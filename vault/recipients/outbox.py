@@ -107,7 +107,7 @@ async def notify_of_writes(
 async def _shown(
     services: Services, connection: AsyncConnection, tenant: TenantId, people: Mapping[SubjectId, UUID]
 ) -> set[SubjectId]:
-    """Return those of whom data was shown to anybody, under this id or one that was merged into it."""
+    """Return the people whose data was shown at all, under this id or one that was merged into it."""
     if not people:
         return set()
     known_as = {pseudonym: subject for subject, pseudonym in people.items()}
