@@ -47,5 +47,5 @@ async def back_up(node, to, *, keys=None, ledger=None, progress=quietly, **repla
 
 async def verified(node, backup, *, sample=1000, **how):
     """Try a restore of a backup into a temporary place."""
-    found = find_backup(backup.folder, how.pop("provider", provider(node)), **how)
-    return await verify_backup(node.services, found, source(node), sample=sample, progress=quietly)
+    match = find_backup(backup.folder, how.pop("provider", provider(node)), **how)
+    return await verify_backup(node.services, match, source(node), sample=sample, progress=quietly)

@@ -99,9 +99,9 @@ async def ledger_lines(node) -> list:
 
 def lose(place: Place) -> None:
     """Lose the vault: only its ledger and root key are left."""
-    for each in place.folder.iterdir():
-        if each.name != "root.key" and not each.name.startswith("ledger.sqlite"):
-            shutil.rmtree(each) if each.is_dir() else each.unlink()
+    for path in place.folder.iterdir():
+        if path.name != "root.key" and not path.name.startswith("ledger.sqlite"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 async def _on(uri: str, *statements: str) -> None:

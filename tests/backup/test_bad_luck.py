@@ -43,17 +43,17 @@ NOT_READABLE = Path("/proc/self/mem")
 async def test_prune_leaves_files_with_other_names_alone(sqlite_node, to):
     await back_up(sqlite_node, to)
     strangers = [to / "data" / "lost+found", to / "data" / "vault.part", to / "data" / f"{UNFINISHED}-copy"]
-    for each in strangers:
-        each.mkdir()
-        (each / "dear").write_text("somebody's own")
+    for stranger in strangers:
+        stranger.mkdir()
+        (stranger / "dear").write_text("somebody's own")
     link = to / "data" / f"{UNFINISHED}.part"
     link.symlink_to(strangers[0])
     own = [to / "keys" / "mine.cdvb", to / "ledger" / "mine.cdvb.part"]
-    for each in own:
-        each.write_text("somebody's own")
+    for stranger in own:
+        stranger.write_text("somebody's own")
     assert await thin_out(sqlite_node, to) == ([], [], [], [])
-    assert all((each / "dear").exists() for each in strangers)
-    assert all(each.exists() for each in (link, *own))
+    assert all((item / "dear").exists() for item in strangers)
+    assert all(item.exists() for item in (link, *own))
 
 
 async def test_key_stores_of_other_backups_in_the_folder_are_reported_and_kept(sqlite_node, to, tmp_path):
@@ -63,8 +63,8 @@ async def test_key_stores_of_other_backups_in_the_folder_are_reported_and_kept(s
     where = places(to, keys=tmp_path / "keys", ledger=tmp_path / "ledger")
     pruned = await prune(sqlite_node.services, provider(sqlite_node), where, keep_data=MONTH, keep_keys=MONTH)
     assert pruned == ([], [], [], [other.keys.name])
-    for each in (mine, other):
-        assert (await verified(sqlite_node, each, keys=each.keys, ledger=each.ledger)).sample.of == 0
+    for backup in (mine, other):
+        assert (await verified(sqlite_node, backup, keys=backup.keys, ledger=backup.ledger)).sample.of == 0
 
 
 async def test_a_copy_of_the_newest_backup_does_not_cost_it_its_keys(sqlite_node, to, clock):
@@ -91,9 +91,9 @@ async def test_prune_deletes_nothing_if_the_key_stores_are_elsewhere(sqlite_node
     old = await back_up(sqlite_node, to, keys=tmp_path / "keys")
     await back_up(sqlite_node, to, keys=tmp_path / "keys")
     clock.advance(days=400)
-    with pytest.raises(Misconfigured, match="not one key store of these backups") as told:
+    with pytest.raises(Misconfigured, match="not one key store of these backups") as error:
         await thin_out(sqlite_node, to)
-    assert "--keys-to" in told.value.hint
+    assert "--keys-to" in error.value.hint
     assert old.folder.exists()
 
 
@@ -111,10 +111,10 @@ async def test_a_backup_that_is_being_made_is_not_taken_for_one_that_died(sqlite
 
 
 async def test_two_backups_at_once_into_one_folder_are_two(sqlite_node, to):
-    made = await asyncio.gather(*(back_up(sqlite_node, to) for _ in range(3)))
-    assert len({each.folder for each in made}) == 3
-    for each in made:
-        assert (await verified(sqlite_node, each)).rows["data"]["subject"] == 0
+    created = await asyncio.gather(*(back_up(sqlite_node, to) for _ in range(3)))
+    assert len({element.folder for element in created}) == 3
+    for item in created:
+        assert (await verified(sqlite_node, item)).rows["data"]["subject"] == 0
 
 
 def test_data_keys_and_ledger_need_a_folder_each(to, tmp_path):
@@ -131,8 +131,8 @@ async def archived(node, to) -> dict[str, bytes]:
     with open_part(backup, "folder", provider(node)) as opener:
         content = b"".join(opener)
     with tarfile.open(fileobj=BytesIO(content)) as tar:
-        assert all(each.isfile() or each.isdir() for each in tar.getmembers())
-        return {each.name: tar.extractfile(each).read() for each in tar.getmembers() if each.isfile()}
+        assert all(member.isfile() or member.isdir() for member in tar.getmembers())
+        return {member.name: tar.extractfile(member).read() for member in tar.getmembers() if member.isfile()}
 
 
 async def test_policies_that_are_links_go_along_and_the_root_key_never_does(sqlite_node, to, tmp_path):
@@ -147,11 +147,11 @@ async def test_policies_that_are_links_go_along_and_the_root_key_never_does(sqli
     (folder / "policies" / "up").symlink_to(folder)
     (folder / "policies" / "round").symlink_to(folder / "policies")
     (folder / "policies" / "dangling").symlink_to(tmp_path / "nowhere")
-    found = await archived(sqlite_node, to)
+    result = await archived(sqlite_node, to)
     for name in ("purposes.toml", "retention.toml", "notices/marketing@3.md"):
-        assert found[f"policies/{name}"] == found[f"tenants/acme/{name}"] == (tmp_path / "etc" / name).read_bytes()
-    assert not [name for name in found if name.startswith(("policies/mine", "policies/up", "policies/round"))]
-    assert (folder / "root.key").read_bytes() not in found.values()
+        assert result[f"policies/{name}"] == result[f"tenants/acme/{name}"] == (tmp_path / "etc" / name).read_bytes()
+    assert not [name for name in result if name.startswith(("policies/mine", "policies/up", "policies/round"))]
+    assert (folder / "root.key").read_bytes() not in result.values()
 
 
 # ---- Disks -----------------------------------------------------------------------------------------------------------
@@ -282,23 +282,23 @@ async def test_objects_of_other_programs_in_the_database_do_not_matter(postgres_
 async def test_temporary_database_survives_a_cut_connection_and_a_user_of_template1(postgres_place, clock, monkeypatch):
     url, seen = postgres_place.urls["database_url"], []
     template1 = make_url(url).set(database="template1").render_as_string(hide_password=False)
-    async with connected(template1), temporary_database(url) as made, connected(url) as connection:
+    async with connected(template1), temporary_database(url) as created, connected(url) as connection:
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cdv backup'"
         )
-        seen.append(make_url(made).database)
+        seen.append(make_url(created).database)
     async with connected(url) as connection:
         assert not await connection.fetch("SELECT 1 FROM pg_database WHERE datname = $1", seen[0])
 
     async def cut(_url, _statement):
         raise ConnectionResetError
 
-    with pytest.raises(Unavailable, match="could not be dropped") as told:
-        async with temporary_database(url) as made:
+    with pytest.raises(Unavailable, match="could not be dropped") as error:
+        async with temporary_database(url) as created:
             monkeypatch.setattr(load, "_run", cut)
-    assert make_url(made).database in told.value.detail
+    assert make_url(created).database in error.value.detail
     monkeypatch.undo()
-    await load._run(url, f'DROP DATABASE "{make_url(made).database}"')
+    await load._run(url, f'DROP DATABASE "{make_url(created).database}"')
 
 
 async def test_a_url_with_odd_names_and_settings_means_the_same_to_the_vault_and_to_postgresql(postgres_place):

@@ -34,18 +34,18 @@ def test_a_backup_is_made_listed_and_tried(in_vault, backup, to):
     assert VerifiedBackup.model_validate(seen).as_json() == seen
     assert seen["id"] == backup["id"]
     assert sum(sum(tables.values()) for tables in seen["rows"].values()) == backup["rows"]
-    told = in_vault("backup", "verify", backup["folder"])
-    assert told.exit_code == 0
-    assert "tombstone_ledger" in told.stdout
-    assert "The backup can be restored." in told.stderr
+    answer = in_vault("backup", "verify", backup["folder"])
+    assert answer.exit_code == 0
+    assert "tombstone_ledger" in answer.stdout
+    assert "The backup can be restored." in answer.stderr
 
 
 def test_make_prints_the_location_and_what_else_is_needed(in_vault, to, tmp_path):
-    told = in_vault("backup", "make", to, "--keys-to", tmp_path / "k", "--keep-keys", "P7D")
-    assert told.exit_code == 0
-    assert Path(told.stdout.strip()).is_dir()
-    assert f"Its key store is {tmp_path / 'k'}" in told.stderr
-    assert "It cannot be opened without the root key" in told.stderr
+    answer = in_vault("backup", "make", to, "--keys-to", tmp_path / "k", "--keep-keys", "P7D")
+    assert answer.exit_code == 0
+    assert Path(answer.stdout.strip()).is_dir()
+    assert f"Its key store is {tmp_path / 'k'}" in answer.stderr
+    assert "It cannot be opened without the root key" in answer.stderr
     (listed,) = in_vault.json("backup", "list", to, "--keys-to", tmp_path / "k")
     assert listed["keys"].startswith(str(tmp_path / "k"))
     assert in_vault.json("backup", "list", to)[0]["keys"] is None

@@ -61,10 +61,10 @@ async def kill_at(node, points, killable, to):
             before = len(find_all(places(to), provider(node))[0])
             assert await killable.killed_at(point), point
             check_files(node, to)
-            found, unknown = find_all(places(to), provider(node))
+            result, unknown = find_all(places(to), provider(node))
             assert unknown == []
             # All of it is there once the folder of the data has its name, and nothing before that.
-            assert len(found) == before + (point in {"publish.after#5", "make.after#1"})
+            assert len(result) == before + (point in {"publish.after#5", "make.after#1"})
             assert not meanwhile.done(), meanwhile.exception()
     finally:
         done.set()
@@ -77,10 +77,10 @@ async def check_ended(node, to):
     assert seen.sample.people == seen.sample.of > 0
     pruned = await prune(node.services, provider(node), places(to), keep_data=YEAR, keep_keys=YEAR)
     assert pruned.leftovers
-    found, _ = find_all(places(to), provider(node))
-    names = {each.folder.name for each in found}
-    assert {each.name for each in (to / "data").iterdir()} == names
-    assert {each.stem for each in (to / "keys").iterdir()} == names == {each.stem for each in (to / "ledger").iterdir()}
+    result, _ = find_all(places(to), provider(node))
+    names = {item.folder.name for item in result}
+    assert {path.name for path in (to / "data").iterdir()} == names
+    assert {path.stem for path in (to / "keys").iterdir()} == names == {path.stem for path in (to / "ledger").iterdir()}
 
 
 async def test_backup_killed_at_any_point_leaves_no_visible_backup(sqlite_node, to, tmp_path):
@@ -89,7 +89,7 @@ async def test_backup_killed_at_any_point_leaves_no_visible_backup(sqlite_node, 
     named = [point for point in passed if "_write_all" not in point]
     assert len(named) >= 30
     await kill_at(
-        sqlite_node, every(named, 9) + every([each for each in passed if "_write_all" in each], 3), killable, to
+        sqlite_node, every(named, 9) + every([entry for entry in passed if "_write_all" in entry], 3), killable, to
     )
     await check_ended(sqlite_node, to)
 

@@ -43,7 +43,7 @@ async def test_a_backup_is_what_its_manifest_says_and_opens_with_the_root_key_al
     name = backup.folder.name
     assert names(to) == sorted(
         ["data", "keys", "ledger", f"data/{name}", f"keys/{name}.cdvb", f"ledger/{name}.cdvb"]
-        + [f"data/{name}/{each}" for each in ("data.cdvb", "folder.cdvb", "manifest.json")]
+        + [f"data/{name}/{item}" for item in ("data.cdvb", "folder.cdvb", "manifest.json")]
     )
     manifest = check_manifest(root_of(node), (backup.folder / "manifest.json").read_bytes())
     assert manifest["id"] == str(backup.manifest.id)
@@ -92,16 +92,16 @@ async def test_the_key_store_and_the_ledger_may_lie_elsewhere(sqlite_node, to, t
     backup = await back_up(sqlite_node, to, keys=tmp_path / "k", ledger=tmp_path / "l")
     assert backup.keys.parent == tmp_path / "k"
     assert backup.ledger.parent == tmp_path / "l"
-    assert [each.name for each in to.iterdir()] == ["data"]
+    assert [path.name for path in to.iterdir()] == ["data"]
     assert (await verified(sqlite_node, backup, keys=backup.keys, ledger=backup.ledger)).sample.of == 0
 
 
 async def test_a_backup_is_on_every_tenants_audit_log_once(sqlite_node, to):
     for tenant in ("default", "acme"):
-        assert not [each for each in await sqlite_node.entries(tenant) if each.action == "backup"]
+        assert not [item for item in await sqlite_node.entries(tenant) if item.action == "backup"]
     backup = await back_up(sqlite_node, to)
     for tenant in ("default", "acme"):
-        (entry,) = [each for each in await sqlite_node.entries(tenant) if each.action == "backup"]
+        (entry,) = [item for item in await sqlite_node.entries(tenant) if item.action == "backup"]
         assert (entry.target, entry.decision, entry.code) == (backup.manifest.id, "allowed", None)
 
 
@@ -115,9 +115,9 @@ async def test_readers_and_writers_continue_and_later_changes_are_not_in_the_sna
     loop = asyncio.get_running_loop()
 
     async def meanwhile():
-        made = await node.create({**ADA, "email": "late@example.org"})
+        created = await node.create({**ADA, "email": "late@example.org"})
         assert (await node.patch("sales", first, {"name": "Countess"}, "order-fulfilment", '"1"')).status_code == 200
-        return (await node.read("sales", made, ["name"], "order-fulfilment")).json()["fields"]["name"]
+        return (await node.read("sales", created, ["name"], "order-fulfilment")).json()["fields"]["name"]
 
     def progress(what, _size):
         if not seen:  # from the thread that seals the data, while the picture is held
@@ -149,7 +149,7 @@ async def test_no_erasure_commits_between_the_snapshots_of_data_and_keys(node, t
     monkeypatch.undo()
     after = await back_up(node, to)
     seen = [(await verified(node, backup)).sample for backup in (before, after)]
-    assert [(each.people, each.of) for each in seen] == [(2, 2), (2, 2)]
+    assert [(item.people, item.of) for item in seen] == [(2, 2), (2, 2)]
     assert seen[0].values == seen[1].values + 1
 
 
@@ -183,10 +183,10 @@ async def test_backups_and_erasures_at_once_leave_every_backup_whole(sqlite_node
             await erase(node, subject, scope=Scope(fields=("profile.phone",)))
 
     work = asyncio.create_task(erasing())
-    made = [await back_up(node, to)]
+    created = [await back_up(node, to)]
     await work
-    made.append(await back_up(node, to))
-    counts = [(await verified(node, backup)).sample.values for backup in made]
+    created.append(await back_up(node, to))
+    counts = [(await verified(node, backup)).sample.values for backup in created]
     assert counts[-1] == min(counts)
 
 
@@ -227,8 +227,8 @@ async def test_a_damaged_page_is_reported_and_leaves_no_backup(sqlite_node, to, 
     with pytest.raises(DatabaseDamaged, match="a page of the database is damaged"):
         await back_up(node, to, urls=urls)
     assert not [path for path in (to).rglob("*") if path.is_file()]
-    failed = [each for each in await node.entries("default") if each.action == "backup"]
-    assert [(each.decision, each.code) for each in failed] == [("failed", "database-damaged")]
+    failed = [entry for entry in await node.entries("default") if entry.action == "backup"]
+    assert [(item.decision, item.code) for item in failed] == [("failed", "database-damaged")]
 
 
 async def test_a_missing_database_is_reported(sqlite_node, to, tmp_path):
@@ -246,9 +246,9 @@ async def test_an_unwritable_folder_is_reported(sqlite_node, to):
 
 async def test_missing_or_old_programs_of_postgresql_are_reported(postgres_place, clock, to, tmp_path):
     async with postgres_place.node(clock) as node:
-        with pytest.raises(ToolFailed, match="another version than the server, which is PostgreSQL 18") as told:
+        with pytest.raises(ToolFailed, match="another version than the server, which is PostgreSQL 18") as error:
             await back_up(node, to, tools=PostgresTools(OLD_TOOLS, {}))
-        assert "pg_tools" in told.value.hint
+        assert "pg_tools" in error.value.hint
         with pytest.raises(ToolFailed, match="pg_dump is not found"):
             await back_up(node, to, tools=PostgresTools(str(tmp_path), {}))
         assert not [path for path in to.rglob("*") if path.is_file()]
@@ -262,9 +262,9 @@ def test_a_failing_program_is_reported_with_the_start_of_its_message(tmp_path):
     program.chmod(0o755)
     chunks = PostgresTools(str(tmp_path), {"PATH": "/bin:/usr/bin"}).dump("postgresql://localhost/x", "00000001-1", [])
     assert next(chunks) == b"half a dump\n"
-    with pytest.raises(ToolFailed) as told:
+    with pytest.raises(ToolFailed) as error:
         next(chunks)
-    assert told.value.detail == "pg_dump failed: it did not work"
+    assert error.value.detail == "pg_dump failed: it did not work"
 
 
 @pytest.mark.parametrize(
@@ -288,16 +288,16 @@ def test_a_password_goes_by_the_environment_and_not_by_the_command_line(tmp_path
 async def test_backups_are_listed_the_newest_first(sqlite_node, to):
     clock = FixedClock()
     async with sqlite_node.place.node(clock) as node:
-        made = []
+        created = []
         for _ in range(3):
-            made.append(await back_up(node, to))
+            created.append(await back_up(node, to))
             clock.advance(days=1)
-        found, unknown = find_all(places(to), provider(node))
-        assert [each.manifest.id for each in found] == [each.manifest.id for each in reversed(made)]
+        result, unknown = find_all(places(to), provider(node))
+        assert [item.manifest.id for item in result] == [item.manifest.id for item in reversed(created)]
         assert unknown == []
-        again = find_backup(made[0].folder, provider(node))
+        again = find_backup(created[0].folder, provider(node))
         assert (again.keys, again.ledger, again.manifest.files) == (
-            made[0].keys,
-            made[0].ledger,
-            made[0].manifest.files,
+            created[0].keys,
+            created[0].ledger,
+            created[0].manifest.files,
         )

@@ -36,9 +36,9 @@ async def test_key_stores_and_backups_are_deleted_on_the_day_they_expire(sqlite_
     assert (await thin_out(sqlite_node, to)).backups == [first.folder.name]
     assert not first.folder.exists()
     assert not first.ledger.exists()
-    told = [(each.target, each.code) for each in await sqlite_node.entries("default") if each.action == "backup"]
-    assert (first.manifest.id, "keys-pruned") in told
-    assert (first.manifest.id, "pruned") in told
+    answers = [(entry.target, entry.code) for entry in await sqlite_node.entries("default") if entry.action == "backup"]
+    assert (first.manifest.id, "keys-pruned") in answers
+    assert (first.manifest.id, "pruned") in answers
 
 
 async def test_newest_backup_is_always_kept(sqlite_node, to, clock):
@@ -47,7 +47,7 @@ async def test_newest_backup_is_always_kept(sqlite_node, to, clock):
     clock.advance(days=4000)
     pruned = await thin_out(sqlite_node, to)
     assert len(pruned.backups) == 1
-    assert [each.manifest.id for each in find_all(places(to), provider(sqlite_node))[0]] == [newest.manifest.id]
+    assert [item.manifest.id for item in find_all(places(to), provider(sqlite_node))[0]] == [newest.manifest.id]
     assert (await verified(sqlite_node, newest)).sample.of == 0
 
 

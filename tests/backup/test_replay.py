@@ -22,8 +22,8 @@ YES = {
 
 async def says(node, subject, decision="withdrawn", purpose="direct-marketing"):
     said = YES if decision == "given" else {"purpose": purpose, "decision": decision, "channel": "web"}
-    made = await node.post("support", f"/v1/subjects/{subject}/consents", said)
-    assert made.status_code == 201, made.text
+    created = await node.post("support", f"/v1/subjects/{subject}/consents", said)
+    assert created.status_code == 201, created.text
 
 
 async def merge(node, survivor, duplicate):
@@ -53,7 +53,7 @@ async def test_whoever_was_erased_since_stays_erased_though_the_backup_has_the_k
         living = await node.create({**ADA, "email": "living@example.org"})
         backup = await back_up(node, tmp_path / "b")
         clock.advance(hours=1)
-        requests = [await erase(node, each) for each in (gone, kept)]
+        requests = [await erase(node, element) for element in (gone, kept)]
     lose(place)
     new = await somewhere(place)
     clock.advance(hours=1)
@@ -62,8 +62,8 @@ async def test_whoever_was_erased_since_stays_erased_though_the_backup_has_the_k
         assert (await state_of(node, gone), await state_of(node, kept)) == ("erased", "retained")
         assert await keys_of(node, gone) == []
         assert await keys_of(node, kept) == [2]
-        for each in (gone, kept):
-            assert (await node.read("sales", each, ["name"], "order-fulfilment")).status_code == 404
+        for item in (gone, kept):
+            assert (await node.read("sales", item, ["name"], "order-fulfilment")).status_code == 404
         books = await node.read("finance", kept, ["purchase.amount"], "accounting")
         assert books.json()["fields"] == {"purchase.amount": ["12.90"]}
         problem(
@@ -93,19 +93,19 @@ async def test_partial_erasure_is_repeated_and_the_rest_is_kept(place, clock, so
         shown = await node.read("dpo", subject, [*ADA, "purchase.order"], "subject-rights")
         assert set(ADA) - shown.json()["fields"].keys() == {"phone", "birth_date"}
         assert shown.json()["fields"]["purchase.order"] == ["order-0"]
-        found = await node.post(
+        answer = await node.post(
             "sales",
             "/v1/subjects:search",
             {"match": {"phone": ADA["phone"]}, "fields": [], "purpose": "order-fulfilment"},
         )
-        assert found.json()["results"] == []
+        assert answer.json()["results"] == []
 
 
 async def test_denials_since_the_backup_are_replayed(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
         people = [await node.create({**BOB, "email": f"bob{number}@example.org"}) for number in range(3)]
-        for each in people:
-            await says(node, each, "given")
+        for person in people:
+            await says(node, person, "given")
         backup = await back_up(node, tmp_path / "b")
         clock.advance(minutes=5)
         await says(node, people[0])
@@ -119,13 +119,13 @@ async def test_denials_since_the_backup_are_replayed(place, clock, somewhere, tm
             "dpo", f"/v1/subjects/{people[2]}/restriction", {"ground": "accuracy", "reason": "wrong"}
         )
         assert restricted.status_code in {200, 201}, restricted.text
-        after = [(await seen(node, each)).json() for each in people]
+        after = [(await seen(node, item)).json() for item in people]
     new = await somewhere(place)
     clock.advance(minutes=5)
     assert (await bring_back(backup, place, new, clock)).denials == 3
     async with opened(new).node(clock) as node:
-        for each, before in zip(people, after, strict=True):
-            now = (await seen(node, each)).json()
+        for person, before in zip(people, after, strict=True):
+            now = (await seen(node, person)).json()
             assert now["code"] == before["code"]
             assert now["denied"] == before["denied"]
         assert await state_of(node, people[2]) == "restricted"
@@ -183,8 +183,8 @@ async def test_denial_of_the_survivor_covers_the_restored_duplicate(sqlite_place
     async with place.node(clock) as node:
         stays, goes = await node.create(BOB), await node.create({**BOB, "email": "b.babbage@example.org"})
         third = await node.create({**BOB, "email": "bb@example.org"})
-        for each in (stays, goes, third):
-            await says(node, each, "given")
+        for person in (stays, goes, third):
+            await says(node, person, "given")
         backup = await back_up(node, tmp_path / "b")
         clock.advance(hours=1)
         for survivor, duplicate in ((goes, third), (stays, goes)):
@@ -194,8 +194,8 @@ async def test_denial_of_the_survivor_covers_the_restored_duplicate(sqlite_place
     new = await somewhere(place)
     await bring_back(backup, place, new, clock)
     async with opened(new).node(clock) as node:
-        for each in (stays, goes, third):
-            assert await refusal(node, each) == "consent-missing"
+        for person in (stays, goes, third):
+            assert await refusal(node, person) == "consent-missing"
         await in_order(node)
         # From here on they are three people of their own; who they are is for the staff to find out once more.
         assert (await node.read("sales", goes, ["name"], "order-fulfilment")).json()["fields"] == {"name": BOB["name"]}
@@ -212,10 +212,10 @@ async def test_whoever_was_merged_and_then_erased_is_erased_under_every_id(sqlit
     new = await somewhere(place)
     await bring_back(backup, place, new, clock)
     async with opened(new).node(clock) as node:
-        for each in (stays, goes):
-            assert await state_of(node, each) == "erased"
-            assert await keys_of(node, each) == []
-            assert await rows_of(node, "record", each) == 0
+        for person in (stays, goes):
+            assert await state_of(node, person) == "erased"
+            assert await keys_of(node, person) == []
+            assert await rows_of(node, "record", person) == 0
 
 
 async def test_whoever_came_and_went_since_the_backup_is_remembered_by_a_tombstone(
@@ -290,7 +290,7 @@ async def test_a_restore_of_an_older_backup_after_a_restore_knows_all_that_was_s
     twice = await somewhere(place)
     assert (await bring_back(backup, place, twice, clock)).erasures == 2
     async with opened(twice).node(clock) as node:
-        assert [await state_of(node, each) for each in (first, second)] == ["erased", "erased"]
+        assert [await state_of(node, item) for item in (first, second)] == ["erased", "erased"]
 
 
 async def test_each_line_is_of_its_own_tenant_and_what_is_lost_of_one_is_counted(
@@ -318,20 +318,20 @@ async def test_the_restored_log_tells_of_the_restore_and_of_all_that_was_done_ag
     async with place.node(clock) as node:
         gone, said = await node.create(), await node.create(BOB)
         await says(node, said, "given")
-        pseudonyms = [await node.pseudonym(each) for each in (gone, said)]
+        pseudonyms = [await node.pseudonym(item) for item in (gone, said)]
         backup = await back_up(node, tmp_path / "b")
         await erase(node, gone)
         await says(node, said)
     new = await somewhere(place)
     await bring_back(backup, place, new, clock)
     async with opened(new).node(clock) as node:
-        done = [each for each in await node.entries("default") if each.action in {"restore", "erase"}]
-        told = [(each.action, each.code, each.subjects) for each in done]
-        assert told == [
+        done = [entry for entry in await node.entries("default") if entry.action in {"restore", "erase"}]
+        answers = [(item.action, item.code, item.subjects) for item in done]
+        assert answers == [
             ("restore", "denied-again", (pseudonyms[1],)),
             ("erase", None, (pseudonyms[0],)),
             ("restore", "replayed", ()),
-        ] or told == [
+        ] or answers == [
             ("erase", None, (pseudonyms[0],)),
             ("restore", "denied-again", (pseudonyms[1],)),
             ("restore", "replayed", ()),
@@ -343,7 +343,7 @@ async def test_ledger_lines_contain_no_values(sqlite_node):
     node = sqlite_node
     subject = await somebody(node, bought=[LATELY])
     await says(node, subject, "given")
-    made = await node.post(
+    created = await node.post(
         "support",
         f"/v1/subjects/{subject}/consents",
         {
@@ -353,7 +353,7 @@ async def test_ledger_lines_contain_no_values(sqlite_node):
             "evidence": "said it to Grace Hopper",
         },
     )
-    assert made.status_code == 201, made.text
+    assert created.status_code == 201, created.text
     await erase(node, subject)
     lines = await ledger_lines(node)
     assert [kind for kind, _subject, _body in lines] == ["consent", "erasure"]

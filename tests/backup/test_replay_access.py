@@ -49,8 +49,8 @@ async def test_access_revoked_since_is_revoked_again(place, clock, somewhere, tm
         assert await roles_of(node, "desk") == ("sales",)  # what was given since is given again by people
         assert (await node.post("sales", "/v1/subjects:search", ASKED, tenant=OTHER)).status_code == 401
         assert (await node.post("sales", "/v1/subjects:search", ASKED)).status_code == 200
-        actions = [each.action for each in await node.entries() if each.at == "2026-03-05T14:00:00.000000Z"]
-        taken = [each for each in actions if each in {"revoke-key", "disable-principal", "set-roles"}]
+        actions = [entry.action for entry in await node.entries() if entry.at == "2026-03-05T14:00:00.000000Z"]
+        taken = [action for action in actions if action in {"revoke-key", "disable-principal", "set-roles"}]
         assert taken == ["revoke-key", "disable-principal", "set-roles", "disable-principal"]
         await node.sql("UPDATE restore SET replayed_at = NULL")
     assert (await replay_rest(new, clock)).accesses == 0

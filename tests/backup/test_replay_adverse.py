@@ -37,8 +37,8 @@ async def test_erasure_by_purpose_is_repeated_under_older_policies(sqlite_place,
         subject = await node.create_fully(email="a@example.org", preferences=["tea"])
         for purpose, notice in (("direct-marketing", "marketing@3"), ("profiling", "profiling@1")):
             said = {"purpose": purpose, "decision": "given", "notice": notice, "method": "checkbox", "channel": "web"}
-            made = await node.post("support", f"/v1/subjects/{subject}/consents", said)
-            assert made.status_code == 201, made.text
+            created = await node.post("support", f"/v1/subjects/{subject}/consents", said)
+            assert created.status_code == 201, created.text
         backup = await back_up(node, tmp_path / "b")
         clock.advance(days=2)
         purposes = node.vault.settings.policies / "purposes.toml"
@@ -111,17 +111,17 @@ async def test_whoever_was_merged_before_the_backup_and_erased_since_has_no_key_
     await bring_back(backup, place, new, clock)
     async with opened(new).node(clock) as node:
         assert await state_of(node, stays) == "erased"
-        for each in (stays, goes):
-            assert await keys_of(node, each) == []
-            assert (await node.read("sales", each, ["name"], "order-fulfilment")).status_code == 404
+        for person in (stays, goes):
+            assert await keys_of(node, person) == []
+            assert (await node.read("sales", person, ["name"], "order-fulfilment")).status_code == 404
 
 
 async def test_denial_of_the_duplicate_covers_the_survivor(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         stays, goes = await node.create(BOB), await node.create({**BOB, "email": "b.babbage@example.org"})
-        for each in (stays, goes):
-            await says(node, each, "given")
+        for person in (stays, goes):
+            await says(node, person, "given")
         backup = await back_up(node, tmp_path / "b")
         clock.advance(hours=1)
         await says(node, goes)
@@ -131,8 +131,8 @@ async def test_denial_of_the_duplicate_covers_the_survivor(sqlite_place, clock, 
     new = await somewhere(place)
     await bring_back(backup, place, new, clock)
     async with opened(new).node(clock) as node:
-        for each in (stays, goes):
-            assert await refusal(node, each) == "consent-missing"
+        for person in (stays, goes):
+            assert await refusal(node, person) == "consent-missing"
 
 
 async def test_a_sweep_that_had_yet_to_destroy_keys_when_the_backup_was_made_gets_no_certificate(
@@ -159,8 +159,8 @@ async def test_a_sweep_that_had_yet_to_destroy_keys_when_the_backup_was_made_get
     async with opened(new).node(clock) as node:
         assert (await state_of(node, subject), await keys_of(node, subject)) == ("erased", [])
         async with node.services.data.reading() as connection:
-            found = await find_erasure(connection, DEFAULT_TENANT, swept.id)
-        assert found is None or (found.finished_at is not None and found.certificate is None)
+            match = await find_erasure(connection, DEFAULT_TENANT, swept.id)
+        assert match is None or (match.finished_at is not None and match.certificate is None)
 
 
 async def test_only_one_process_continues_a_restore(sqlite_place, clock, somewhere, tmp_path):

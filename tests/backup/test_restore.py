@@ -29,7 +29,7 @@ from vault.lifecycle.restore_ledger import ErasureLine
 async def found_by(node, match):
     body = {"match": match, "fields": [], "purpose": "order-fulfilment"}
     answer = await node.post("sales", "/v1/subjects:search", body)
-    return [each["subject"] for each in answer.json()["results"]]
+    return [result["subject"] for result in answer.json()["results"]]
 
 
 async def test_vault_is_restored_from_backup_ledger_and_root_key(place, clock, somewhere, tmp_path):
@@ -40,11 +40,11 @@ async def test_vault_is_restored_from_backup_ledger_and_root_key(place, clock, s
         backup = await back_up(node, tmp_path / "b")
         lost = await node.create({**ADA, "email": "new@example.org"})
         await erase(node, gone)
-        entries = [each.id for each in await node.entries() if each.at <= "2026-03-05T12:00:00.000000Z"]
+        entries = [entry.id for entry in await node.entries() if entry.at <= "2026-03-05T12:00:00.000000Z"]
     lose(place)
     new = await somewhere(place)
-    told = []
-    await restore_backup(wanted(backup, place, new), lambda what, count: told.append((what, count)), clock=clock)
+    answers = []
+    await restore_backup(wanted(backup, place, new), lambda what, count: answers.append((what, count)), clock=clock)
     async with opened(new).node(clock) as node:
         shown = await node.read("sales", subject, [*ADA, "purchase.order"], "order-fulfilment")
         assert shown.json()["fields"]["email"] == ADA["email"]
@@ -52,7 +52,7 @@ async def test_vault_is_restored_from_backup_ledger_and_root_key(place, clock, s
         assert await found_by(node, {"email": ADA["email"]}) == [subject]
         assert (await node.read("sales", lost, ["name"], "order-fulfilment")).status_code == 404
         assert await state_of(node, gone) == "erased"
-        assert {each.id for each in await node.entries()} & set(entries)
+        assert {entry.id for entry in await node.entries()} & set(entries)
         await buy(node, subject)  # and it goes on: what is new is sealed, found and read as ever
         assert (
             await node.post("sales", "/v1/subjects", {"profile": ADA, "purpose": "order-fulfilment"})
@@ -60,7 +60,7 @@ async def test_vault_is_restored_from_backup_ledger_and_root_key(place, clock, s
     assert (new.folder / "policies" / "own.txt").read_text() == "a file of our own"
     assert (new.folder / ".gitignore").read_text() == "*\n"
     assert {"data", "keys", "folder", "restored keys", "restored data", "replayed", "proven"} <= {
-        what for what, _ in told
+        what for what, _ in answers
     }
     assert not (new.folder / "restoring.json").exists()
 
@@ -138,11 +138,11 @@ def flip(path):
 
 
 async def refused(error, match, backup, place, new, clock, **how):
-    there = {each.name for each in new.folder.iterdir()}
+    there = {path.name for path in new.folder.iterdir()}
     with pytest.raises(error, match=match) as raised:
         await restore_backup(wanted(backup, place, new, **how), quietly, clock=clock)
     assert raised.value.hint
-    assert {each.name for each in new.folder.iterdir()} == there, "something was touched"
+    assert {path.name for path in new.folder.iterdir()} == there, "something was touched"
 
 
 async def test_another_root_key_is_refused(backup, sqlite_place, clock, somewhere):
@@ -248,7 +248,7 @@ async def test_where_the_ledger_is_lost_for_good_somebody_says_why_and_it_is_on_
     assert lines.lines == 0
     async with opened(new).node(clock) as node:
         assert (await state_of(node, gone), await state_of(node, before)) == ("active", "erased")
-        (noted,) = [each for each in await node.entries("default") if each.action == "restore"]
+        (noted,) = [entry for entry in await node.entries("default") if entry.action == "restore"]
         assert noted.code == "without-ledger"
         assert [line.kind async for line in node.services.restore_ledger.since(clock.now())] == ["erasure", "backup"]
         await erase(node, gone)  # and the ledger goes on

@@ -27,11 +27,11 @@ def test_a_drill_from_the_first_command_to_the_last(in_vault, cdv, vault_folder,
     for name in ("root.key", "ledger.sqlite"):
         shutil.move(vault_folder / name, kept / name)
     shutil.rmtree(vault_folder)
-    told = cdv(
+    answer = cdv(
         "restore", backup, "--to", "new", "--root-key", f"file:{kept / 'root.key'}", "--ledger", kept / "ledger.sqlite"
     )
-    assert told.exit_code == 0, told.stderr
-    assert "The vault in new is restored and open." in told.stderr
+    assert answer.exit_code == 0, answer.stderr
+    assert "The vault in new is restored and open." in answer.stderr
     new = Cdv(tmp_path / "new")
     assert new.json("db", "status").keys() == {"data", "keys", "ledger"}
     assert "after-the-backup" not in new.ok("apps", "list")
@@ -70,8 +70,8 @@ def test_interrupted_restore_is_continued_and_other_commands_refuse(in_vault, cd
     ledger = vault_folder / "ledger.sqlite"
     cdv.ok("restore", backup, "--to", "new", "--ledger", ledger)
     settings = (new / "cdv.toml").read_text()
-    for each in (*new.glob("data.sqlite*"), new / "cdv.toml"):
-        each.unlink()
+    for item in (*new.glob("data.sqlite*"), new / "cdv.toml"):
+        item.unlink()
     order = {
         "id": "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e", "backup": str(backup), "settings": settings, "without_ledger": None,
         "keys": str(next(tmp_path.glob("backups/keys/*.cdvb"))), "ledger": str(next(tmp_path.glob("backups/ledger/*.cdvb"))),

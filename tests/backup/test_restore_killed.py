@@ -70,8 +70,8 @@ async def check_whole(new, people, clock):
         ]
         assert [tuple(row) for row in await node.sql("SELECT count(*) FROM hold")] == [(1,)]
         entries = await node.entries("default")
-        assert len([each for each in entries if each.action == "erase"]) == 3
-        assert [each.code for each in entries if each.action == "restore"] == ["denied-again", "replayed"]
+        assert len([entry for entry in entries if entry.action == "erase"]) == 3
+        assert [entry.code for entry in entries if entry.action == "restore"] == ["denied-again", "replayed"]
 
 
 async def is_closed(new, clock):

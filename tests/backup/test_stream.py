@@ -149,10 +149,10 @@ def test_a_header_that_is_only_written_otherwise_opens_nothing_either(root):
 def test_another_root_key_is_told_by_name(root, monkeypatch):
     file = sealed(root, b"values")
     other = provider(monkeypatch, OTHER_ROOT)
-    with pytest.raises(Misconfigured, match="not the one that this backup was sealed with") as told:
+    with pytest.raises(Misconfigured, match="not the one that this backup was sealed with") as error:
         open_stream(io.BytesIO(file), other)
-    assert root.reference in told.value.hint
-    assert other.reference in told.value.hint
+    assert root.reference in error.value.hint
+    assert other.reference in error.value.hint
 
 
 def test_another_root_key_that_claims_to_be_the_one_opens_nothing(root, monkeypatch):

@@ -45,7 +45,7 @@ async def databases(node):
 
 
 async def tries(node):
-    return [(each.decision, each.code) for each in await node.entries("default") if each.action == "backup"][1:]
+    return [(entry.decision, entry.code) for entry in await node.entries("default") if entry.action == "backup"][1:]
 
 
 # ---- What is right ---------------------------------------------------------------------------------------------------
@@ -78,10 +78,10 @@ async def test_a_sample_is_spread_over_all_people_of_all_tenants(sqlite_node, to
 
 
 async def refused(node, backup, error, match, temp, **how):
-    with pytest.raises(error, match=match) as told:
+    with pytest.raises(error, match=match) as raised:
         await verified(node, backup, **how)
     assert list(temp.iterdir()) == []
-    return told.value
+    return raised.value
 
 
 @pytest.mark.parametrize("kind", ["data", "keys", "ledger", "folder"])
@@ -187,14 +187,14 @@ async def test_what_is_no_database_is_told_and_postgresql_stays_empty(postgres_p
         sealing = sealing_of(node, backup)
         written = seal_file(sealing, "data", path, [plain[: len(plain) // 2]], quietly)
         written.path.rename(path)
-        found = find_backup(backup.folder, provider(node))
-        facts = found.manifest.files["data"]
+        match = find_backup(backup.folder, provider(node))
+        facts = match.manifest.files["data"]
         as_written = type(facts)(**{**as_dict(facts), "size": written.size, "sha256": written.sha256})
-        files = {**found.manifest.files, "data": as_written}
-        found = found._replace(manifest=type(found.manifest)(**{**as_dict(found.manifest), "files": files}))
+        files = {**match.manifest.files, "data": as_written}
+        match = match._replace(manifest=type(match.manifest)(**{**as_dict(match.manifest), "files": files}))
         there = await databases(node)
         with pytest.raises(Misconfigured, match="pg_restore failed"):
-            await verify_backup(node.services, found, source(node), sample=10, progress=quietly)
+            await verify_backup(node.services, match, source(node), sample=10, progress=quietly)
         assert await databases(node) == there
 
 

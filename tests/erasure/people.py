@@ -29,16 +29,16 @@ async def somebody(node, *, profile=None, external_ids=None, bought=(), complain
         await buy(node, subject, moment, order=f"order-{number}")
     for moment in complained:
         fields = {"subject": "Late", "body": "It came too late."}
-        made = await node.append("support", subject, "complaint", fields, "complaint-handling", occurred_at=moment)
-        assert made.status_code == 201, made.text
+        created = await node.append("support", subject, "complaint", fields, "complaint-handling", occurred_at=moment)
+        assert created.status_code == 201, created.text
     return subject
 
 
 async def buy(node, subject, moment=LATELY, order="order-1"):
     fields = {"order": order, "product": "Teapot", "amount": "12.90", "currency": "EUR"}
-    made = await node.append("sales", subject, "purchase", fields, "order-fulfilment", occurred_at=moment)
-    assert made.status_code == 201, made.text
-    return made.json()["id"]
+    created = await node.append("sales", subject, "purchase", fields, "order-fulfilment", occurred_at=moment)
+    assert created.status_code == 201, created.text
+    return created.json()["id"]
 
 
 async def ask(node, subject, *, scope=None, details=None, state="in_progress", kind="erasure") -> UUID:

@@ -21,7 +21,7 @@ def subject(vault_folder):
 def test_an_erasure_from_preview_to_certificate(in_vault, subject, tmp_path):
     before = in_vault.json("erasures", "preview", subject)
     assert before["becomes"] == "erased"
-    assert {each["field"]: each["verdict"] for each in before["verdicts"]} == {
+    assert {verdict["field"]: verdict["verdict"] for verdict in before["verdicts"]} == {
         "profile.name": "erased",
         "profile.email": "erased",
         "profile.external_ids": "erased",
@@ -33,7 +33,7 @@ def test_an_erasure_from_preview_to_certificate(in_vault, subject, tmp_path):
     done = in_vault("requests", "approve", request, "--yes")
     assert done.exit_code == 0, done.output
     assert "certify …" in done.stderr
-    assert [each["state"] for each in in_vault.json("erasures", "list")] == ["done"]
+    assert [item["state"] for item in in_vault.json("erasures", "list")] == ["done"]
     file = tmp_path / "certificate.json"
     in_vault.ok("erasures", "certificate", request, "--out", file)
     checked = in_vault.json("verify", file)
@@ -86,9 +86,9 @@ def test_a_changed_or_malformed_certificate_is_invalid(in_vault, subject, tmp_pa
     in_vault.ok("requests", "verify", request, "--evidence", "passport seen")
     in_vault.ok("requests", "approve", request, "--yes")
     file = tmp_path / "certificate.json"
-    told = json.loads(in_vault.ok("erasures", "certificate", request))
+    answer = json.loads(in_vault.ok("erasures", "certificate", request))
     for part, change in (("erased", []), ("subject", "somebody else"), ("kept", [{"field": 1}]), ("controller", 5)):
-        changed = {**told, "certificate": {**told["certificate"], part: change}}
+        changed = {**answer, "certificate": {**answer["certificate"], part: change}}
         file.write_text(json.dumps(changed))
         result = in_vault("verify", file)
         assert result.exit_code == 1

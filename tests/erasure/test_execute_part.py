@@ -15,7 +15,7 @@ async def found_by(node, match):
     answer = await node.post(
         "sales", "/v1/subjects:search", {"match": match, "fields": [], "purpose": "order-fulfilment"}
     )
-    return [each["subject"] for each in answer.json()["results"]]
+    return [result["subject"] for result in answer.json()["results"]]
 
 
 async def test_erased_fields_are_gone_and_other_fields_stay_readable_and_findable(node):
@@ -28,9 +28,9 @@ async def test_erased_fields_are_gone_and_other_fields_stay_readable_and_findabl
     assert len(shown["fields"]["purchase.amount"]) == 1
     assert await found_by(node, {"email": ADA["email"]}) == [subject]
     assert await found_by(node, {"phone": ADA["phone"]}) == []
-    told = await certificate(node, request)
-    assert {line["field"] for line in told["erased"]} == {"profile.phone", "profile.birth_date"}
-    assert told["scope"] == {"fields": list(FIELDS.fields), "collections": [], "purposes": []}
+    answer = await certificate(node, request)
+    assert {line["field"] for line in answer["erased"]} == {"profile.phone", "profile.birth_date"}
+    assert answer["scope"] == {"fields": list(FIELDS.fields), "collections": [], "purposes": []}
 
 
 async def test_a_collection_is_erased_except_what_a_law_keeps(node):
@@ -41,10 +41,10 @@ async def test_a_collection_is_erased_except_what_a_law_keeps(node):
         f"/v1/subjects/{subject}/records/purchase:read",
         {"fields": ["order"], "purpose": "order-fulfilment"},
     )
-    assert [each["fields"]["order"] for each in listed.json()["results"]] == ["order-1"]
-    told = await certificate(node, request)
-    assert {(line["field"], line["records"]) for line in told["erased"]} >= {("purchase.order", 1)}
-    assert {(line["field"], line["purpose"]) for line in told["kept"]} >= {("purchase.order", "accounting")}
+    assert [result["fields"]["order"] for result in listed.json()["results"]] == ["order-1"]
+    answer = await certificate(node, request)
+    assert {(line["field"], line["records"]) for line in answer["erased"]} >= {("purchase.order", 1)}
+    assert {(line["field"], line["purpose"]) for line in answer["kept"]} >= {("purchase.order", "accounting")}
 
 
 async def test_a_subject_erased_in_part_can_be_written_and_upserted(node):
@@ -64,11 +64,11 @@ async def test_evidence_of_consents_is_resealed(node):
         "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
         "channel": "web", "evidence": "form 12, page 3",
     }  # fmt: skip
-    made = await node.post("support", f"/v1/subjects/{subject}/consents", said)
-    assert made.status_code == 201, made.text
+    created = await node.post("support", f"/v1/subjects/{subject}/consents", said)
+    assert created.status_code == 201, created.text
     await erase(node, subject, scope=FIELDS)
     shown = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()
-    assert [each["evidence"] for each in shown["history"]] == ["form 12, page 3"]
+    assert [event["evidence"] for event in shown["history"]] == ["form 12, page 3"]
 
 
 async def test_a_second_erasure_of_a_part_destroys_the_key_of_the_first(node):
@@ -118,7 +118,7 @@ async def test_a_writer_with_a_replaced_key_loses_nothing(place, clock):
         shown = await here.read("sales", subject, ["purchase.product", "phone"], "order-fulfilment")
         assert shown.json()["fields"] == {"purchase.product": ["Teapot"], "phone": "+442079460999"}
         history = (await here.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
-        assert [each["evidence"] for each in history] == ["form 12"]
+        assert [event["evidence"] for event in history] == ["form 12"]
 
 
 async def test_a_node_with_a_replaced_key_still_reads_lists_and_searches(place, clock):
@@ -137,8 +137,8 @@ async def test_a_node_with_a_replaced_key_still_reads_lists_and_searches(place, 
         await erase(here, subject, scope=Scope(fields=("profile.language",)))
         path = f"/v1/subjects/{subject}/records/purchase:read"
         listed = await there.post("sales", path, {"fields": ["order"], "purpose": "order-fulfilment"})
-        assert [each["fields"] for each in listed.json()["results"]] == [{"order": "order-0"}]
-        damaged = [each for each in await here.entries() if each.code == "cannot-open"]
+        assert [result["fields"] for result in listed.json()["results"]] == [{"order": "order-0"}]
+        damaged = [entry for entry in await here.entries() if entry.code == "cannot-open"]
         assert damaged == []
 
 

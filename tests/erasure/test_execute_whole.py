@@ -17,11 +17,11 @@ async def test_a_subject_without_legal_obligations_is_erased_completely(node):
         assert await rows_of(node, table, subject) == 0
     assert await node.pseudonym(subject) != before
     problem(await node.read("dpo", subject, ["name"], "subject-rights"), 404, "subject-not-found")
-    told = await certificate(node, request)
-    assert told["kept"] == []
-    assert {line["field"] for line in told["erased"]} == {f"profile.{name}" for name in (*ADA, "external_ids")}
-    assert told["keys_destroyed"] == 1
-    assert told["check"]["found"] == 0
+    answer = await certificate(node, request)
+    assert answer["kept"] == []
+    assert {line["field"] for line in answer["erased"]} == {f"profile.{name}" for name in (*ADA, "external_ids")}
+    assert answer["keys_destroyed"] == 1
+    assert answer["check"]["found"] == 0
 
 
 async def test_a_value_kept_by_law_is_readable_only_for_that_purpose(node):

@@ -54,16 +54,16 @@ async def test_a_preview_needs_the_permission_to_read_requests(node):
 async def test_unknown_names_in_a_scope_are_reported_by_position(node):
     subject = await somebody(node)
     body = {"fields": ["email", "shoe_size"], "purposes": ["world-peace"]}
-    told = problem(await node.post("dpo", f"/v1/subjects/{subject}/erasure:preview", body), 422, "unknown-scope")
-    assert {each["at"] for each in told["errors"]} == {"/scope/fields/1", "/scope/purposes/0"}
+    answer = problem(await node.post("dpo", f"/v1/subjects/{subject}/erasure:preview", body), 422, "unknown-scope")
+    assert {error["at"] for error in answer["errors"]} == {"/scope/fields/1", "/scope/purposes/0"}
 
 
 async def test_staff_can_keep_fields_for_an_open_legal_claim(node):
     subject = await somebody(node, profile={**ADA})
     request = await ask(node, subject, state="in_review")
     body = {"names": ["phone"], "until": "2028-12-31", "reason": "claim 12 before the court of Cologne"}
-    made = await node.post("dpo", f"/v1/requests/{request}/grounds", body)
-    assert made.status_code == 201, made.text
+    created = await node.post("dpo", f"/v1/requests/{request}/grounds", body)
+    assert created.status_code == 201, created.text
     kept = by_field((await preview(node, subject, request=str(request)))["kept"])
     assert kept == {
         "profile.phone": {
@@ -107,7 +107,7 @@ async def test_the_certificate_is_signed_and_names_the_audit_entry(node):
     signed = check_certificate(file)
     assert signed.sound
     assert signed.key_id == key_id((await node.services.keyring.public_keys("default"))[0].public)
-    (entry,) = [each for each in await node.entries() if each.action == "erase" and each.decision == "allowed"]
+    (entry,) = [item for item in await node.entries() if item.action == "erase" and item.decision == "allowed"]
     assert signed.document["audit_entry"] == str(entry.id)
     assert signed.document["subject"] == str(subject)
     for value in (ADA["name"], ADA["email"], ADA["phone"], "Teapot", "4711"):
@@ -124,5 +124,5 @@ async def test_erasures_are_listed_with_their_progress(node):
     subject = await somebody(node)
     await erase(node, subject)
     listed = (await node.call("dpo", "GET", "/v1/erasures")).json()["erasures"]
-    assert [each["state"] for each in listed] == ["done"]
+    assert [row["state"] for row in listed] == ["done"]
     assert listed[0]["subject"] == str(subject)

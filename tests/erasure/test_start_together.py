@@ -24,10 +24,12 @@ async def test_of_two_concurrent_erasures_one_runs_and_the_other_joins(node):
     subject = await somebody(node)
     requests = [await ask(node, subject) for _ in range(2)]
     await asyncio.gather(*(run(node.services, request) for request in requests))
-    one, other = [await erasure_of(node.services, DEFAULT_TENANT, each) for each in requests]
+    one, other = [await erasure_of(node.services, DEFAULT_TENANT, request) for request in requests]
     assert one.id == other.id
     assert len(await node.sql("SELECT 1 FROM erasure")) == 1
-    assert len([each for each in await node.entries() if each.action == "erase" and each.decision == "allowed"]) == 1
+    assert (
+        len([entry for entry in await node.entries() if entry.action == "erase" and entry.decision == "allowed"]) == 1
+    )
     assert await certificate(node, requests[0]) == await certificate(node, requests[1])
 
 
@@ -59,7 +61,7 @@ async def test_writes_during_an_erasure_are_erased_or_refused(node):
     upsert = {"profile": {"name": "Ada"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
     upserts = [node.post("sales", "/v1/subjects:upsert", upsert) for _ in range(2)]
     _none, *answers = await asyncio.gather(run(node.services, request), *writers, *changes, *upserts)
-    assert {each.status_code for each in answers} <= {200, 201, 404, 409, 412}
+    assert {answer.status_code for answer in answers} <= {200, 201, 404, 409, 412}
     assert await state_of(node, subject) == "erased"
     assert await rows_of(node, "record", subject) == 0
     assert await keys_of(node, subject) == []
@@ -88,8 +90,8 @@ async def test_reads_during_an_erasure_see_everything_or_nothing(node):
     request = await ask(node, subject)
     reads = [node.read("sales", subject, ["name", "email"], "order-fulfilment") for _ in range(10)]
     _none, *answers = await asyncio.gather(run(node.services, request), *reads)
-    for each in answers:
-        assert each.status_code == 404 or each.json()["fields"] == {"name": ADA["name"], "email": ADA["email"]}
+    for answer in answers:
+        assert answer.status_code == 404 or answer.json()["fields"] == {"name": ADA["name"], "email": ADA["email"]}
 
 
 async def test_an_abandoned_erasure_does_not_block_another_one(node):

@@ -68,13 +68,13 @@ def test_the_data_subject_rights_purpose_keeps_nothing(policies):
 
 
 def test_accounting_keeps_each_purchase_by_its_own_date_and_the_profile_fields_it_needs(policies):
-    found = kept(
+    result = kept(
         policies,
         profile("name", "email", "iban", "phone"),
         record("purchase", "2016-03-10", "amount", number=2),
         record("purchase", "2020-06-01", "order", number=3),
     )
-    assert found == {
+    assert result == {
         "profile.name": {("accounting", "2030-06-01")},
         "profile.iban": {("accounting", "2030-06-01")},
         "purchase.amount": {("accounting", "2026-03-10")},
@@ -84,15 +84,15 @@ def test_accounting_keeps_each_purchase_by_its_own_date_and_the_profile_fields_i
 
 @pytest.mark.parametrize(("on", "is_kept"), [("2016-03-04", False), ("2016-03-05", True), ("2016-03-06", True)])
 def test_the_last_day_of_a_period_still_counts(policies, on, is_kept):
-    found = kept(policies, profile("name"), record("purchase", on, "amount"))
-    assert set(found) == ({"profile.name", "purchase.amount"} if is_kept else set())
+    result = kept(policies, profile("name"), record("purchase", on, "amount"))
+    assert set(result) == ({"profile.name", "purchase.amount"} if is_kept else set())
 
 
 def test_interactions_are_kept_for_complaints_only_of_subjects_with_a_complaint(policies):
     said = record("interaction", "2026-01-10", "body")
     assert kept(policies, profile("email"), said) == {}
-    found = kept(policies, profile("email", "occupation"), said, record("complaint", "2025-09-01", "body", number=3))
-    assert found == {
+    result = kept(policies, profile("email", "occupation"), said, record("complaint", "2025-09-01", "body", number=3))
+    assert result == {
         "interaction.body": {("complaint-handling", "2029-01-10")},
         "complaint.body": {("complaint-handling", "2028-09-01")},
         "profile.email": {("complaint-handling", "2028-09-01")},
@@ -112,8 +112,8 @@ def test_a_field_that_two_laws_need_is_kept_for_both(policies):
 
 
 def test_a_field_collected_for_the_obligation_is_kept_by_its_own_date(policies):
-    found = kept(policies, profile("iban", "email", purpose="accounting", on="2025-01-10"))
-    assert found == {"profile.iban": {("accounting", "2035-01-10")}}
+    result = kept(policies, profile("iban", "email", purpose="accounting", on="2025-01-10"))
+    assert result == {"profile.iban": {("accounting", "2035-01-10")}}
 
 
 def test_shipped_policies_keep_no_special_category(policies):
@@ -142,11 +142,11 @@ def test_legal_claims_keep_named_fields_until_their_day(policies):
 
 def test_a_field_out_of_scope_has_no_verdict_but_still_triggers_the_obligation(policies):
     items = profile("name", "email"), record("purchase", "2026-01-10", "amount")
-    found = verdicts_on(policies, *items, scope=lambda whole: whole.startswith("profile."))
-    assert found.keys() == {("profile", PROFILE)}
-    assert purposes_kept_for(found) == ("accounting",)
-    told = {(line.field, line.ground, line.article, line.purpose, line.records) for line in summarize(found)}
-    assert told == {
+    result = verdicts_on(policies, *items, scope=lambda whole: whole.startswith("profile."))
+    assert result.keys() == {("profile", PROFILE)}
+    assert purposes_kept_for(result) == ("accounting",)
+    answers = {(line.field, line.ground, line.article, line.purpose, line.records) for line in summarize(result)}
+    assert answers == {
         ("profile.email", None, None, None, 1),
         ("profile.name", "legal-obligation", "17(3)(b)", "accounting", 1),
     }

@@ -30,20 +30,20 @@ async def test_an_older_backup_does_not_open_with_the_present_key_store(sqlite_n
     _copy(node.place.folder, backup)
     await erase(node, subject)
     shutil.copy(node.place.folder / "keys.sqlite", backup / "keys.sqlite")
-    urls = {f"{each}_url": f"sqlite:///{backup / name}" for each, name in _FILES.items()}
+    urls = {f"{item}_url": f"sqlite:///{backup / name}" for item, name in _FILES.items()}
     async with Place(node.place.folder, "sqlite", urls, node.place.keys).node() as restored:
-        (found,) = await restored.services.subjects.find(
+        (match,) = await restored.services.subjects.find(
             SubjectQuery(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True)
         )
-        assert found.state == "active"
-        assert found.profile is not None
-        keys = await restored.services.keyring.subject_keys(DEFAULT_TENANT, [found.id])
+        assert match.state == "active"
+        assert match.profile is not None
+        keys = await restored.services.keyring.subject_keys(DEFAULT_TENANT, [match.id])
         from vault.crypto.seal import record_aad
         from vault.subjects.rows import unpack
 
-        for name, stored in unpack(found.profile).items():
+        for name, stored in unpack(match.profile).items():
             with pytest.raises(CannotOpen):
-                keys[found.id].open(name, stored.sealed, record_aad(DEFAULT_TENANT, found.id, "profile", found.id))
+                keys[match.id].open(name, stored.sealed, record_aad(DEFAULT_TENANT, match.id, "profile", match.id))
         answer = await restored.read("sales", living, ["name"], "order-fulfilment")
         assert answer.json()["fields"] == {"name": ADA["name"]}
         problem(await restored.read("sales", subject, ["email"], "order-fulfilment"), 500, "cannot-open")
@@ -53,8 +53,8 @@ _FILES = {"database": "data.sqlite", "keystore": "keys.sqlite"}
 
 
 def _copy(folder, backup):
-    for each in folder.glob("data.sqlite*"):
-        shutil.copy(each, backup / each.name)
+    for path in folder.glob("data.sqlite*"):
+        shutil.copy(path, backup / path.name)
 
 
 async def test_the_key_is_in_no_file_after_the_erasure(sqlite_node):
@@ -132,7 +132,7 @@ async def test_an_unreadable_erasure_entry_does_not_hide_others(place, clock):
         await here.sql("UPDATE erasure SET body = :body WHERE subject_id = :id", body=b"{", id=UUID(damaged))
 
         assert await watch.poll() == 2
-        assert all(there.services.keyring.cached(DEFAULT_TENANT, UUID(each)) is None for each in (damaged, whole))
+        assert all(there.services.keyring.cached(DEFAULT_TENANT, UUID(item)) is None for item in (damaged, whole))
 
 
 async def test_related_data_is_erased(node):
@@ -217,8 +217,8 @@ async def test_kept_data_expires_on_its_last_day(place, clock):
         await erase(node, subject)
         assert (await node.read("finance", subject, ["name"], "accounting")).json()["fields"]
         clock.advance(days=6)
-        told = (await node.read("finance", subject, ["name"], "accounting")).json()
-        assert told["denied"]["name"]["code"] == "retention-over"
+        answer = (await node.read("finance", subject, ["name"], "accounting")).json()
+        assert answer["denied"]["name"]["code"] == "retention-over"
         await erase(node, subject)
         assert await state_of(node, subject) == "erased"
 

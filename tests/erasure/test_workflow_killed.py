@@ -53,8 +53,10 @@ async def check_ended(node, subject, request, living):
     assert books.json()["fields"] == {"name": ADA["name"], "purchase.order": ["order-0"]}
     rows = await node.sql("SELECT certificate FROM erasure WHERE subject_id = :id", id=UUID(subject))
     assert len(rows) == 1
-    told = await certificate(node, request)
-    done = [each for each in await node.entries() if each.action == "erase" and str(each.id) == told["audit_entry"]]
+    answer = await certificate(node, request)
+    done = [
+        entry for entry in await node.entries() if entry.action == "erase" and str(entry.id) == answer["audit_entry"]
+    ]
     assert len(done) == 1
     assert await name_of(node, living) == ADA["name"]
 
@@ -79,7 +81,7 @@ async def test_an_erasure_killed_at_any_point_is_completed_by_the_next_run(sqlit
     passed = await job(node, request).points()
     await check_ended(node, subject, request, living)
     # Before a step is after the one before it, and after a commit is often before something else: once will do.
-    points = [each for each in passed if ".before" not in each or each.startswith(("begin", "erase", "close"))]
+    points = [entry for entry in passed if ".before" not in entry or entry.startswith(("begin", "erase", "close"))]
     assert len(points) >= 30
     await kill_at(node, points, living, 2)
 

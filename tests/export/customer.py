@@ -85,8 +85,8 @@ async def buy(node, subject, purchases, *, source="shop", tenant="default", **fi
     async with services.data.transaction() as connection:
         await services.subjects.add(
             connection,
-            records=[each.record for each in rows],
-            index=[lead for each in rows for lead in each.leads],
+            records=[row.record for row in rows],
+            index=[lead for row in rows for lead in row.leads],
         )
 
 

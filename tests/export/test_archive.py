@@ -60,7 +60,7 @@ async def test_common_tools_read_a_package():
     assert opened.testzip() is None
     assert {name: opened.read(name) for name in FILES} == FILES
     assert opened.namelist() == [*FILES, MANIFEST]
-    modes = {stat.filemode(each.external_attr >> 16) for each in opened.infolist()}
+    modes = {stat.filemode(item.external_attr >> 16) for item in opened.infolist()}
     assert modes == {"-rw-r--r--"}
 
 
@@ -72,7 +72,7 @@ async def test_an_intact_package_is_valid_and_names_its_request():
     assert said == {
         "request": str(UUID(int=1)), "kind": "access", "controller": "Example GmbH", "audit": str(UUID(int=2)),
     }  # fmt: skip
-    assert [each["name"] for each in signed.document["entries"]] == list(FILES)
+    assert [entry["name"] for entry in signed.document["entries"]] == list(FILES)
 
 
 async def test_the_same_entries_give_the_same_bytes():
@@ -194,7 +194,7 @@ async def test_a_replaced_file_is_refused():
             yield name, _pieces(b"another")
 
     listed = checked(await written()).document["entries"]
-    real = [archive.ArchiveEntry(each["name"], each["size"], bytes.fromhex(each["sha256"])) for each in listed]
+    real = [archive.ArchiveEntry(row["name"], row["size"], bytes.fromhex(row["sha256"])) for row in listed]
     data = b"".join([p async for p in write_archive(entries(), lambda _mine: signed_manifest(KEY, COVER, real))])
     assert refused(data) == "index.html is not the file that was signed"
 
@@ -229,12 +229,12 @@ async def test_a_malformed_manifest_is_refused(manifest):
 def made_by_hand(*entries, **how):
     """Write a ZIP with the standard library."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as created:
         for name, data in entries:
             info = zipfile.ZipInfo(name)
             info.compress_type = how.get("method", zipfile.ZIP_DEFLATED)
             info.external_attr = how.get("mode", 0o100644) << 16
-            made.writestr(info, data)
+            created.writestr(info, data)
     return out.getvalue()
 
 

@@ -73,9 +73,9 @@ async def test_a_downloaded_package_is_the_signed_one(node):
 async def test_a_build_has_one_audit_entry_that_the_manifest_names(sqlite_node):
     subject = await sqlite_node.create()
     request = await approved(sqlite_node, subject)
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         await build_package(sqlite_node.services, DEFAULT, request)
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.decision, entry.target) == ("build-package", "allowed", request)
     assert entry.subjects == (await sqlite_node.pseudonym(subject),)
     assert check_archive(io.BytesIO(await fetched(sqlite_node, request))).document["audit"] == str(entry.id)
@@ -83,9 +83,9 @@ async def test_a_build_has_one_audit_entry_that_the_manifest_names(sqlite_node):
 
 async def test_no_plaintext_of_a_package_is_stored(sqlite_node):
     _subject, request = await built(sqlite_node)
-    found = await sqlite_node.sql("SELECT body FROM package_chunk ORDER BY number")
+    result = await sqlite_node.sql("SELECT body FROM package_chunk ORDER BY number")
     data = await fetched(sqlite_node, request)
-    together = b"".join(bytes(body) for (body,) in found)
+    together = b"".join(bytes(body) for (body,) in result)
     assert b"PK\x03\x04" not in together
     assert b"index.html" not in together
     assert data[1000:1032] not in together
@@ -156,10 +156,10 @@ async def test_an_erased_subject_gets_no_package(sqlite_node):
     subject = await sqlite_node.create()
     request = await approved(sqlite_node, subject)
     await sqlite_node.set_state(subject, "erased")
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         with pytest.raises(NotFound):
             await build_package(sqlite_node.services, DEFAULT, request)
-    assert [(each.action, each.decision, each.code) for each in made] == [
+    assert [(item.action, item.decision, item.code) for item in new_entries] == [
         ("build-package", "failed", "subject-not-found")
     ]
     assert await rows(sqlite_node, "package") == 0
@@ -215,8 +215,8 @@ async def test_of_two_concurrent_builds_one_stops_and_one_package_remains(node, 
     async def overtaken(*args):
         monkeypatch.setattr(build, "package_entries", made_up_entries)
         assert await build_package(node.services, DEFAULT, request) is None
-        async for each in made_up_entries(*args):
-            yield each
+        async for entry in made_up_entries(*args):
+            yield entry
 
     monkeypatch.setattr(build, "package_entries", overtaken)
     assert await build_package(node.services, DEFAULT, request) == SUPERSEDED_SECONDS
@@ -229,8 +229,8 @@ async def test_a_request_that_is_cancelled_during_the_build_gets_no_package(sqli
     request = await approved(sqlite_node, await sqlite_node.create())
 
     async def cancelled(*args):
-        async for each in made_up_entries(*args):
-            yield each
+        async for entry in made_up_entries(*args):
+            yield entry
         await change(sqlite_node, request, state="cancelled")
 
     monkeypatch.setattr(build, "package_entries", cancelled)
@@ -294,12 +294,12 @@ async def test_a_stream_is_split_into_chunks_with_one_last_chunk(size):
         for number in range(size):
             yield bytes([number])
 
-    pieces = [each async for each in split_chunks(stream(), 10)]
+    pieces = [chunk async for chunk in split_chunks(stream(), 10)]
     assert b"".join(data for data, _last in pieces) == bytes(range(size))
     assert [last for _data, last in pieces] == [False] * (len(pieces) - 1) + [True]
     assert len(pieces) == max(1, -(-size // 10))
 
 
 def test_the_facts_of_a_package_contain_no_personal_data():
-    fields = {each.name for each in msgspec.structs.fields(PackageFacts)}
+    fields = {field.name for field in msgspec.structs.fields(PackageFacts)}
     assert fields == {"kind", "run", "entries", "audit", "announced_at", "fields"}

@@ -38,8 +38,10 @@ async def _check(place, request):
         signed = check_archive(io.BytesIO(b"".join([piece async for piece in got.stream])))
         assert signed.sound
         assert len(signed.document["entries"]) == len(CONTENT)
-        told = [each for each in await node.entries() if each.action == "build-package" and each.decision == "allowed"]
-        assert [(each.target, str(each.id)) for each in told] == [(request, signed.document["audit"])]
+        entries = [
+            entry for entry in await node.entries() if entry.action == "build-package" and entry.decision == "allowed"
+        ]
+        assert [(item.target, str(item.id)) for item in entries] == [(request, signed.document["audit"])]
         asked = await request_of(node, request)
         assert asked.package is not None
         assert asked.state == "in_progress"

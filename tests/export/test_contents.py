@@ -44,7 +44,7 @@ def read(files):
     validator = jsonschema.Draft202012Validator(
         json.loads(files["data.schema.json"]), format_checker=jsonschema.FormatChecker()
     )
-    assert [f"{each.json_path}: {each.message}" for each in validator.iter_errors(data)] == []
+    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(data)] == []
     return data
 
 
@@ -56,11 +56,11 @@ async def consent(node, subject, purpose, notice, decision="given", **more):
 
 
 def test_the_schema_is_valid_2020_12_and_refuses_unknown_keys():
-    told = json.loads(schema())
+    answer = json.loads(schema())
 
-    jsonschema.Draft202012Validator.check_schema(told)
-    assert told["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert list(jsonschema.Draft202012Validator(told).iter_errors({"format": "cdv-package-1", "more": 1}))
+    jsonschema.Draft202012Validator.check_schema(answer)
+    assert answer["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert list(jsonschema.Draft202012Validator(answer).iter_errors({"format": "cdv-package-1", "more": 1}))
 
 
 async def test_an_access_package_contains_every_value_with_its_origin(node):
@@ -75,13 +75,13 @@ async def test_an_access_package_contains_every_value_with_its_origin(node):
         **{name: len(rows) for name, rows in RECORDS.items()},
     }
     assert data["records"]["complaint"][0]["values"] == RECORDS["complaint"][0]
-    assert [each["values"]["order"] for each in data["records"]["purchase"]] == ["A-2", "A-1", "A-0"]
+    assert [item["values"]["order"] for item in data["records"]["purchase"]] == ["A-2", "A-1", "A-0"]
     assert data["records"]["purchase"][2]["occurred_at"] == "2026-03-05T12:00:00.000000Z"
     (origin,) = data["records"]["purchase"][0]["origins"]
     assert (origin["source"], origin["purpose"]) == ("shop", "order-fulfilment")
     assert origin["collected_at"] == "2026-03-05T12:00:00.000000Z"
     assert data["counts"]["records"] == sum(len(rows) for rows in data["records"].values())
-    assert data["counts"]["values"] == sum(len(each["values"]) for rows in data["records"].values() for each in rows)
+    assert data["counts"]["values"] == sum(len(row["values"]) for rows in data["records"].values() for row in rows)
 
 
 async def test_an_access_package_contains_everything_that_art_15_lists(sqlite_node):
@@ -93,7 +93,7 @@ async def test_an_access_package_contains_everything_that_art_15_lists(sqlite_no
     await sqlite_node.read("support", subject, ["email.masked"], "customer-support")
     data = read(await files_of(sqlite_node, subject))
 
-    purposes = {each["name"]: each for each in data["purposes"]}  # (a)
+    purposes = {purpose["name"]: purpose for purpose in data["purposes"]}  # (a)
     assert purposes["accounting"]["article"] == "Art. 6(1)(c) GDPR"
     assert purposes["accounting"]["law"].startswith("Directive 2006/112/EC")
     assert purposes["accounting"]["retention"]["keep"] == "P10Y"
@@ -101,31 +101,31 @@ async def test_an_access_package_contains_everything_that_art_15_lists(sqlite_no
     assert purposes["profiling"]["special_article"] == "Art. 9(2)(a) GDPR"
     assert purposes["fraud-prevention"]["state"] == "objected"
     assert purposes["direct-marketing"]["state"] == "consent-missing"
-    categories = {each["category"]: each for each in data["categories"]}  # (b)
+    categories = {category["category"]: category for category in data["categories"]}  # (b)
     assert categories["user.contact.email"] == {
         "category": "user.contact.email", "special": False, "fields": ["profile.email"]
     }  # fmt: skip
     assert categories["user.health_and_medical"]["special"]
-    (reader,) = [each for each in data["recipients"] if each["recipient"] == "support"]  # (c)
+    (reader,) = [recipient for recipient in data["recipients"] if recipient["recipient"] == "support"]  # (c)
     assert (reader["kind"], reader["purpose"], reader["times"]) == ("app", "customer-support", 1)
     assert (reader["first"], reader["fields"]) == ("2026-03-05T12:00:00.000000Z", ["profile.email.masked"])
     assert "parcel services" in purposes["order-fulfilment"]["recipients"]
     assert data["records"]["profile"][0]["origins"][0]["keep"]["until"] > "2026-03-05"  # (d)
-    assert {each["article"] for each in data["rights"]} >= {"Art. 16 GDPR", "Art. 17 GDPR", "Art. 21 GDPR"}  # (e)
+    assert {right["article"] for right in data["rights"]} >= {"Art. 16 GDPR", "Art. 17 GDPR", "Art. 21 GDPR"}  # (e)
     assert data["controller"]["authority"]["name"] == "Data Protection Commission"  # (f)
-    sources = {each["source"]: each for each in data["sources"]}  # (g)
+    sources = {source["source"]: source for source in data["sources"]}  # (g)
     assert sources["shop"]["values"] == 24
     assert sources["shop"]["fields"][0] == "purchase.order"
     assert purposes["profiling"]["automated_decision"] is False  # (h)
     assert purposes["profiling"]["logic"].startswith("Purchases of the last year")
-    assert [each["field"] for each in data["inferred"]] == ["social_post.sentiment"]
-    assert all(each["transfers"] == {} for each in data["purposes"])  # (2)
-    assert [(each["kind"], each.get("words")) for each in data["history"]] == [
+    assert [item["field"] for item in data["inferred"]] == ["social_post.sentiment"]
+    assert all(purpose["transfers"] == {} for purpose in data["purposes"])  # (2)
+    assert [(event["kind"], event.get("words")) for event in data["history"]] == [
         ("objected", "honest"),
         ("given", "form 12"),
     ]
     assert data["history"][1]["notice_title"] == "Getting to know you"
-    assert [each["kind"] for each in data["requests"]] == ["access"]
+    assert [request["kind"] for request in data["requests"]] == ["access"]
 
 
 async def test_values_about_other_people_are_masked_everywhere(sqlite_node):
@@ -148,16 +148,16 @@ async def test_disclosures_are_listed_and_refused_reads_are_not(node):
     await node.read("support", other, ["name"], "customer-support")
     batch = {"subjects": [str(subject), other], "fields": ["email"], "purpose": "order-fulfilment"}
     assert (await node.post("sales", "/v1/read", batch)).status_code == 200
-    found = await node.post(
+    answer = await node.post(
         "support",
         "/v1/subjects:search",
         {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"},
     )
-    assert found.status_code == 200
+    assert answer.status_code == 200
     files = await files_of(node, subject)
     data = read(files)
 
-    assert [(each["recipient"], each["action"], each["fields"]) for each in data["accesses"]] == [
+    assert [(access["recipient"], access["action"], access["fields"]) for access in data["accesses"]] == [
         ("support", "read", ["profile.name.clear"]),
         ("sales", "read", ["profile.email.clear"]),
         ("support", "search", ["profile.name.clear"]),
@@ -174,7 +174,7 @@ async def test_disclosures_are_listed_in_the_order_of_the_log(node):
     ids = sorted(new_id() for _ in range(6))
     fields = [f"profile.field_{number}.clear" for number in range(6)]
     for number in (3, 1, 5, 0, 4, 2):
-        made = decide.audit_entry(
+        created = decide.audit_entry(
             node.services,
             caller,
             id=ids[number],
@@ -183,9 +183,9 @@ async def test_disclosures_are_listed_in_the_order_of_the_log(node):
             subjects=(await node.pseudonym(subject),),
             fields=(fields[number],),
         )
-        await node.services.audit_log.append(made)
+        await node.services.audit_log.append(created)
     data = read(await files_of(node, subject))
-    assert [each["fields"] for each in data["accesses"]] == [[each] for each in fields]
+    assert [access["fields"] for access in data["accesses"]] == [[field] for field in fields]
 
 
 async def test_people_at_work_are_listed_as_staff_without_their_name(sqlite_node):
@@ -194,7 +194,7 @@ async def test_people_at_work_are_listed_as_staff_without_their_name(sqlite_node
     await sqlite_node.sql("UPDATE principal SET kind = 'staff' WHERE name = 'support'")
     data = read(await files_of(sqlite_node, subject))
 
-    assert [(each["recipient"], each["kind"]) for each in data["recipients"]] == [("staff", "staff")]
+    assert [(recipient["recipient"], recipient["kind"]) for recipient in data["recipients"]] == [("staff", "staff")]
 
 
 async def test_a_download_is_a_disclosure_of_all_fields_of_the_package(sqlite_node):
@@ -211,7 +211,7 @@ async def test_a_download_is_a_disclosure_of_all_fields_of_the_package(sqlite_no
     theirs, own = data["accesses"]
     assert (theirs["recipient"], theirs["action"]) == ("dpo", "download-package")
     assert {"profile.email.clear", "purchase.amount.clear", "family_member.name.masked"} <= set(theirs["fields"])
-    assert {each.partition(".")[0] for each in theirs["fields"]} == {"profile", "purchase", "family_member"}
+    assert {field.partition(".")[0] for field in theirs["fields"]} == {"profile", "purchase", "family_member"}
     assert (own["recipient"], own["kind"], own["fields"]) == ("yourself", "vault", theirs["fields"])
 
 
@@ -229,7 +229,7 @@ async def test_a_package_contains_the_scope_of_the_request_only(node):
         whole = b"".join(files.values()).decode()
         assert ("A-0" in whole) == ("purchase" in collections)
         assert ("Late again." in whole, "liberal" in whole, "DE89" in whole) == (False, False, False)
-        assert {each["name"] for each in data["purposes"]}  # why it is used, is told all the same
+        assert {purpose["name"] for purpose in data["purposes"]}  # why it is used, is told all the same
     narrow = read(await files_of(node, subject, "portability", scope=Scope(fields=("profile.email", "profile.iban"))))
     assert set(narrow["fields"]) == {"profile.email"}
 
@@ -242,7 +242,7 @@ async def test_requests_of_a_merged_entry_are_listed(node):
     assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
     data = read(await files_of(node, subject))
 
-    assert str(earlier) in {each["id"] for each in data["requests"]}
+    assert str(earlier) in {request["id"] for request in data["requests"]}
 
 
 async def test_disclosures_of_a_merged_entry_are_listed(node):
@@ -253,8 +253,8 @@ async def test_disclosures_of_a_merged_entry_are_listed(node):
     assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
     data = read(await files_of(node, subject))
 
-    assert [each["id"] for each in data["person"]["aliases"]] == [double]
-    assert [each["recipient"] for each in data["recipients"]] == ["sales"]
+    assert [aliase["id"] for aliase in data["person"]["aliases"]] == [double]
+    assert [recipient["recipient"] for recipient in data["recipients"]] == ["sales"]
 
 
 class Card(msgspec.Struct):
@@ -293,19 +293,19 @@ async def test_corrections_have_details_unless_they_are_about_other_people(node)
     subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=0)
     keys = (await node.services.keyring.subject_keys(DEFAULT, [subject]))[subject]
     sealer = Sealer(keys=keys, tenant=DEFAULT, subject=subject, at=node.services.clock.now(), by=THE_PERSON)
-    made = [
+    created = [
         sealer.correction("profile", subject, "name", "Ada Byron", "Ada Lovelace"),
         sealer.statement("disputed", "I never said so", "income_band"),
         sealer.correction("family_member", new_id(), "name", "Byron Kong", "Byron King"),
     ]
     async with node.services.data.transaction() as connection:
-        await add_rectifications(connection, DEFAULT, subject, made)
+        await add_rectifications(connection, DEFAULT, subject, created)
     files = await files_of(node, subject)
-    told = {each["field"]: each for each in read(files)["corrections"]}
+    answer = {correction["field"]: correction for correction in read(files)["corrections"]}
 
-    assert told["profile.name"]["details"] == {"before": "Ada Byron", "after": "Ada Lovelace"}
-    assert told["profile.income_band"]["details"]["statement"] == "I never said so"
-    assert "details" not in told["family_member.name"]
+    assert answer["profile.name"]["details"] == {"before": "Ada Byron", "after": "Ada Lovelace"}
+    assert answer["profile.income_band"]["details"]["statement"] == "I never said so"
+    assert "details" not in answer["family_member.name"]
     page = files["index.html"].decode()
     assert "Ada Byron" in page
     assert "I never said so" in page
@@ -343,7 +343,7 @@ async def test_portability_contains_provided_and_observed_data_on_consent_or_con
     assert len(data["records"]["purchase"]) == 3
     assert data["records"]["interaction"][0]["values"].keys() == {"channel", "direction"}
     assert not {"offer", "health_note", "political_view", "social_post", "family_member"} & data["records"].keys()
-    assert {each["name"] for each in data["purposes"]} == {"order-fulfilment", "customer-support"}
+    assert {purpose["name"] for purpose in data["purposes"]} == {"order-fulfilment", "customer-support"}
     assert "accesses.csv" not in files
     for path, content in files.items():
         assert "DE89370400440532013000" not in content.decode(), path
@@ -366,7 +366,7 @@ async def test_a_label_of_an_inferring_source_is_inferred_and_not_portable(sqlit
     await buy(sqlite_node, subject, 1, source="inferred:basket")
     access, portable = await files_of(sqlite_node, subject), await files_of(sqlite_node, subject, "portability")
 
-    assert "purchase.store" in {each["field"] for each in read(access)["inferred"]}
+    assert "purchase.store" in {item["field"] for item in read(access)["inferred"]}
     assert "purchase" not in read(portable)["records"]
 
 
@@ -376,12 +376,12 @@ async def test_values_that_are_added_later_are_not_in_the_package(node):
     node.services.clock.advance(seconds=1)
     await buy(node, subject, 2)
 
-    assert len([each async for each in records(content, "purchase")]) == 2
+    assert len([record async for record in records(content, "purchase")]) == 2
 
 
 async def test_a_package_is_in_the_language_of_the_request(sqlite_node):
     subject = await somebody(sqlite_node)
-    german, french, other = [await files_of(sqlite_node, subject, language=each) for each in ("de-AT", "fr", "pt")]
+    german, french, other = [await files_of(sqlite_node, subject, language=item) for item in ("de-AT", "fr", "pt")]
 
     assert 'lang="de"' in german["index.html"].decode()
     assert "Lieferanschrift" in german["index.html"].decode()
@@ -406,9 +406,16 @@ async def test_the_page_is_the_first_file_and_files_depend_on_the_kind_of_reques
     subject = await somebody(sqlite_node, records={}, purchases=1)
     content = await content_of(sqlite_node, subject, "portability")
     request = await request_of(sqlite_node, UUID(content.head.request.id))
-    found = [path async for path, _bytes in package_entries(sqlite_node.services, DEFAULT, subject, request)]
+    results = [path async for path, _bytes in package_entries(sqlite_node.services, DEFAULT, subject, request)]
 
-    assert found == ["index.html", "README.txt", "data.json", "data.schema.json", "csv/profile.csv", "csv/purchase.csv"]
+    assert results == [
+        "index.html",
+        "README.txt",
+        "data.json",
+        "data.schema.json",
+        "csv/profile.csv",
+        "csv/purchase.csv",
+    ]
 
 
 @pytest.mark.parametrize("state", ["nobody", "erased", "another tenant's"])
@@ -462,7 +469,7 @@ async def test_a_law_keeps_values_only_of_subjects_that_it_applies_to(sqlite_nod
 
 async def _keep(node, subject, field):
     data = read(await files_of(node, subject))
-    (keep,) = [each["keep"] for each in data["records"]["profile"][0]["origins"] if field in each["fields"]]
+    (keep,) = [origin["keep"] for origin in data["records"]["profile"][0]["origins"] if field in origin["fields"]]
     return keep
 
 
@@ -473,15 +480,15 @@ async def test_the_end_of_retention_by_law_is_the_day_until_which_an_erasure_kee
     preview = (await sqlite_node.call("dpo", "GET", f"/v1/subjects/{subject}/erasure:preview")).json()
     kept = {(line["field"], line["purpose"]): line["until"] for line in preview["kept"]}
     data = read(await files_of(sqlite_node, subject))
-    told = {}
-    for collection, each in ((name, record) for name, found in data["records"].items() for record in found):
-        for origin in each["origins"]:
+    answer = {}
+    for collection, item in ((name, record) for name, result in data["records"].items() for record in result):
+        for origin in item["origins"]:
             for field in origin["fields"]:
                 key = f"{collection}.{field}", origin["keep"]["purpose"]
-                told[key] = max(told.get(key, ""), origin["keep"]["until"] or "")
-    both = kept.keys() & told.keys()
+                answer[key] = max(answer.get(key, ""), origin["keep"]["until"] or "")
+    both = kept.keys() & answer.keys()
     assert {("profile.name", "accounting"), ("purchase.amount", "accounting")} <= both
-    assert {each: told[each] for each in both} == {each: kept[each] for each in both}
+    assert {side: answer[side] for side in both} == {side: kept[side] for side in both}
 
 
 async def test_a_subject_gets_their_values_in_a_valid_package(node):

@@ -66,7 +66,7 @@ def test_escaping_loses_nothing_and_no_part_begins_a_formula(value):
     written = escape_formula(value)
 
     assert len(written) >= len(value)
-    assert [each for each in written if each != "'"] == [each for each in value if each != "'"]
+    assert [item for item in written if item != "'"] == [item for item in value if item != "'"]
     if not re.fullmatch(r"-?\d+", value):
         for part in re.split(r"[;|\t\r\n]", written):
             assert not part.strip().startswith(tuple("=+-@\uff1d")), (value, written)
@@ -81,10 +81,10 @@ async def test_a_table_contains_the_records(sqlite_node):
     assert raw.startswith(b"\xef\xbb\xbf")
     assert raw.endswith(b"\r\n")
     ((head, row), text) = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)), raw.decode()
-    told = dict(zip(head, row, strict=True))
-    assert told | {"product": 'Say "hi", é', "store": "'=2+5"} == told
-    assert told["amount"] == PURCHASE["amount"] == "-12.90"
-    assert (told["source"], told["kept_until"]) == ("shop", "2036-03-05")
+    answer = dict(zip(head, row, strict=True))
+    assert answer | {"product": 'Say "hi", é', "store": "'=2+5"} == answer
+    assert answer["amount"] == PURCHASE["amount"] == "-12.90"
+    assert (answer["source"], answer["kept_until"]) == ("shop", "2036-03-05")
     assert text.count("\r\n") == 2
     assert all(line.startswith(('"', "\ufeff")) for line in text.split("\r\n")[:-1])
 
@@ -92,12 +92,12 @@ async def test_a_table_contains_the_records(sqlite_node):
 async def test_an_address_has_a_column_for_each_part(sqlite_node):
     files = await files_of(sqlite_node, await somebody(sqlite_node, records={}, purchases=0))
     head, row = csv.reader(io.StringIO(files["csv/profile.csv"].decode("utf-8-sig"), newline=""))
-    told = dict(zip(head, row, strict=True))
+    answer = dict(zip(head, row, strict=True))
 
-    assert told["address.city"] == "London"
-    assert told["address.region"] == ""
-    assert told["phone"] == "'+442079460123"
-    assert told["preferences"] == '{"news":true,"topics":["poetry","engines"]}'
+    assert answer["address.city"] == "London"
+    assert answer["address.region"] == ""
+    assert answer["phone"] == "'+442079460123"
+    assert answer["preferences"] == '{"news":true,"topics":["poetry","engines"]}'
 
 
 def test_tables_are_named_by_their_collection_if_the_name_is_a_valid_file_name():

@@ -50,12 +50,12 @@ async def test_a_download_is_a_file_that_must_not_be_cached(node):
 
 async def test_each_download_has_one_audit_entry(sqlite_node):
     subject, request = await built(sqlite_node)
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         for _ in range(2):
             await sqlite_node.call("dpo", "GET", at(request))
-    said = [(each.action, each.decision, each.target, each.principal_name) for each in made]
+    said = [(item.action, item.decision, item.target, item.principal_name) for item in new_entries]
     assert said == [("download-package", "allowed", request, "dpo")] * 2
-    assert {each.subjects for each in made} == {(await sqlite_node.pseudonym(subject),)}
+    assert {item.subjects for item in new_entries} == {(await sqlite_node.pseudonym(subject),)}
 
 
 async def test_the_audit_entry_is_durable_before_the_first_byte(sqlite_node):
@@ -76,10 +76,10 @@ async def test_a_package_is_encrypted_to_a_passphrase(sqlite_node, monkeypatch):
     monkeypatch.setattr(age, "WORK_FACTOR", 10)
     monkeypatch.setattr(age.begin, "__kwdefaults__", {"work_factor": 10})
     _subject, request = await built(sqlite_node)
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         got = await sqlite_node.post("dpo", at(request, ":download"), {"passphrase": PASSPHRASE})
     assert got.status_code == 200
-    assert len(made) == 1
+    assert len(new_entries) == 1
     assert got.headers["content-disposition"].endswith('.zip.age"')
     assert got.headers["content-length"] == str(len(got.content))
     assert "content-digest" not in got.headers
@@ -90,11 +90,11 @@ async def test_a_package_is_encrypted_to_a_passphrase(sqlite_node, monkeypatch):
 async def test_a_passphrase_of_the_wrong_length_is_refused_and_not_echoed(sqlite_node):
     _subject, request = await built(sqlite_node)
     for passphrase in ("", "too short", "x" * 1_500):
-        async with sqlite_node.new_entries() as made:
+        async with sqlite_node.new_entries() as new_entries:
             refused = await sqlite_node.post("dpo", at(request, ":download"), {"passphrase": passphrase})
         problem(refused, 422, "invalid-passphrase")
         assert not passphrase or passphrase not in refused.text
-        assert [(each.decision, each.code) for each in made] == [("failed", "invalid-passphrase")]
+        assert [(item.decision, item.code) for item in new_entries] == [("failed", "invalid-passphrase")]
 
 
 @pytest.mark.parametrize("character", ["\n", "\u0000", "\u001b", "\u007f", "\u2028", "\u200b", "\u202e", "\ufeff"])
@@ -112,10 +112,10 @@ async def test_a_passphrase_with_invisible_characters_is_refused(character):
 async def test_other_roles_cannot_download(sqlite_node):
     _subject, request = await built(sqlite_node)
     roles = ("sales", "support", "marketing", "operator", "stranger")
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         for role in roles:
             problem(await sqlite_node.call(role, "GET", at(request)), 403, "not-granted")
-    assert [(each.action, each.decision) for each in made] == [("download-package", "denied")] * len(roles)
+    assert [(item.action, item.decision) for item in new_entries] == [("download-package", "denied")] * len(roles)
 
 
 async def test_a_url_alone_gives_no_access(sqlite_node):
@@ -137,10 +137,10 @@ async def test_a_subject_downloads_their_own_package_only(sqlite_node):
     me = data_subject_caller(DEFAULT, "test")
     got = await open_package(sqlite_node.services, me, request, person=SubjectId(subject))
     assert check_archive(io.BytesIO(b"".join([piece async for piece in got.stream]))).sound
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         with pytest.raises(NotFound):
             await open_package(sqlite_node.services, me, request, person=SubjectId(other))
-    assert [(each.decision, each.code) for each in made] == [("failed", "request-not-found")]
+    assert [(item.decision, item.code) for item in new_entries] == [("failed", "request-not-found")]
 
 
 async def test_without_a_session_a_subject_cannot_download(sqlite_node):
@@ -154,9 +154,11 @@ async def test_without_a_session_a_subject_cannot_download(sqlite_node):
 
 async def test_a_package_that_is_not_ready_is_reported(sqlite_node):
     request = await approved(sqlite_node, await sqlite_node.create())
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         problem(await sqlite_node.call("dpo", "GET", at(request)), 409, "package-not-ready")
-    assert [(each.decision, each.code, each.target) for each in made] == [("failed", "package-not-ready", request)]
+    assert [(item.decision, item.code, item.target) for item in new_entries] == [
+        ("failed", "package-not-ready", request)
+    ]
 
 
 async def test_another_kind_of_request_has_no_package(sqlite_node):
@@ -168,11 +170,11 @@ async def test_an_expired_package_is_not_handed_out_swept_or_not(sqlite_node, cl
     _subject, request = await built(sqlite_node)
     assert (await sqlite_node.call("dpo", "GET", at(request))).status_code == 200
     clock.advance(days=14)
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
         assert await expire_packages(sqlite_node.services) == 1
         problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
-    assert [(each.decision, each.code) for each in made] == [("failed", "package-expired")] * 2
+    assert [(item.decision, item.code) for item in new_entries] == [("failed", "package-expired")] * 2
 
 
 async def test_the_package_of_an_unanswered_request_is_not_handed_out(sqlite_node):
@@ -259,9 +261,9 @@ async def test_damage_is_recorded_and_nothing_is_sent(sqlite_node):
     _subject, request = await built(sqlite_node)
     package, pieces = await _pieces(sqlite_node, request)
     await _put(sqlite_node, package, 0, bytes(pieces[0].body)[:-1] + b"\0")
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         problem(await sqlite_node.call("dpo", "GET", at(request)), 500, "cannot-open")
-    assert [(each.decision, each.code) for each in made] == [("failed", "cannot-open")]
+    assert [(item.decision, item.code) for item in new_entries] == [("failed", "cannot-open")]
 
 
 async def test_a_request_of_another_subject_that_points_to_the_package_gives_nothing(sqlite_node):

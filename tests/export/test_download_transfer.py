@@ -72,9 +72,9 @@ def at(request):
 
 async def test_the_other_controller_receives_the_package_with_its_digest(open_node, receiver):
     subject, request = await built(open_node, "portability")
-    async with open_node.new_entries() as made:
-        told = await open_node.post("dpo", at(request), {"url": receiver.url})
-    assert told.status_code == 200, told.text
+    async with open_node.new_entries() as new_entries:
+        answer = await open_node.post("dpo", at(request), {"url": receiver.url})
+    assert answer.status_code == 200, answer.text
     ((path, headers, body),) = receiver.got
     assert path == "/inbox"
     assert check_archive(io.BytesIO(body)).document["kind"] == "portability"
@@ -82,8 +82,8 @@ async def test_the_other_controller_receives_the_package_with_its_digest(open_no
     assert headers["Content-Digest"] == f"sha-256=:{b64encode(digest).decode()}:"
     assert headers["Content-Type"] == "application/zip"
     assert headers["Content-Disposition"] == f'attachment; filename="portability-{request}.zip"'
-    (entry,) = made
-    assert told.json() == {"size": len(body), "sha256": digest.hex(), "status": 201, "audit": str(entry.id)}
+    (entry,) = new_entries
+    assert answer.json() == {"size": len(body), "sha256": digest.hex(), "status": 201, "audit": str(entry.id)}
     assert (entry.action, entry.decision, entry.target) == ("send-package", "allowed", request)
     assert entry.subjects == (await open_node.pseudonym(subject),)
 
@@ -92,9 +92,9 @@ async def test_a_refused_transfer_is_recorded(open_node, receiver):
     _subject, request = await built(open_node, "portability")
     for status in (302, 404, 500):
         receiver.answers = status
-        async with open_node.new_entries() as made:
+        async with open_node.new_entries() as new_entries:
             problem(await open_node.post("dpo", at(request), {"url": receiver.url}), 409, "transfer-failed")
-        said = [(each.action, each.decision, each.code) for each in made]
+        said = [(item.action, item.decision, item.code) for item in new_entries]
         assert said == [("send-package", "allowed", None), ("send-package", "failed", "transfer-failed")]
     assert len(receiver.got) == 3  # a redirect is not followed
 
@@ -127,10 +127,12 @@ async def test_nothing_is_sent_to_private_addresses(sqlite_node, receiver):
         "ftp://x/y",
         "",
     ):
-        async with sqlite_node.new_entries() as made:
+        async with sqlite_node.new_entries() as new_entries:
             refused = await sqlite_node.post("dpo", at(request), {"url": url})
         problem(refused, 422, "invalid-url")
-        assert [(each.action, each.decision, each.code) for each in made] == [("send-package", "failed", "invalid-url")]
+        assert [(item.action, item.decision, item.code) for item in new_entries] == [
+            ("send-package", "failed", "invalid-url")
+        ]
     refused = await sqlite_node.post("dpo", at(request), {"url": "https://localhost/x"})
     problem(refused, 409, "transfer-failed")
     assert receiver.got == []

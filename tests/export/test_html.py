@@ -89,7 +89,7 @@ async def test_the_page_is_accessible(pages):
         ids = [attrs["id"] for _tag, attrs in page.elements if "id" in attrs]
         assert len(ids) == len(set(ids))
         named = [attrs["aria-labelledby"] for _tag, attrs in page.elements if "aria-labelledby" in attrs]
-        assert {each for names in named for each in names.split()} <= set(ids)
+        assert {word for names in named for word in names.split()} <= set(ids)
         inside = [attrs["href"][1:] for attrs in page.all("a") if attrs["href"].startswith("#")]
         assert set(inside) <= set(ids)
         assert inside[0] == "main"
@@ -102,7 +102,7 @@ async def test_the_page_is_accessible(pages):
 
 
 async def test_no_text_is_missing_in_any_language(pages):
-    german, french = (" ".join(Page(pages[each]).words) for each in ("de", "fr"))
+    german, french = (" ".join(Page(pages[item]).words) for item in ("de", "fr"))
 
     for english in ("Purchases", "Delivery address", "Deliver what was ordered", "parcel services", "Customer service"):
         assert english not in german
@@ -127,12 +127,12 @@ async def test_the_page_shows_the_newest_records_and_links_to_all(sqlite_node, m
     monkeypatch.setattr(page_module, "MOST_SHOWN", 10)
     subject = await somebody(sqlite_node, records={}, purchases=0)
     await buy(sqlite_node, subject, 12)
-    found = await files_of(sqlite_node, subject)
-    text = found["index.html"].decode()
+    result = await files_of(sqlite_node, subject)
+    text = result["index.html"].decode()
 
     assert "12 records, the newest 10 shown here" in text
     assert text.count("Punched cards") == 10
-    assert found["csv/purchase.csv"].count(b"Punched cards") == 12
+    assert result["csv/purchase.csv"].count(b"Punched cards") == 12
 
 
 def test_every_language_has_the_same_texts_and_placeholders():
@@ -153,15 +153,15 @@ def test_the_shipped_translations_cover_the_shipped_policies():
     for language in ("de", "fr"):
         words = shipped.words_in(language)
         assert words.collections.keys() == shipped.catalogue.collections.keys()
-        assert words.fields.keys() == {each.whole for each in shipped.catalogue.fields()}
+        assert words.fields.keys() == {field.whole for field in shipped.catalogue.fields()}
         for name, purpose in shipped.purposes.items():
             said = {"title", "description"} | ({"reason"} if name in shipped.retention else set())
             said |= {
                 text for text in ("law", "interest", "logic", "consequences") if getattr(purpose, text) is not None
             }
             assert words.purposes[name].keys() == said, name
-        others = {each.owner for each in shipped.purposes.values()} | {
-            each for purpose in shipped.purposes.values() for each in purpose.recipients
+        others = {item.owner for item in shipped.purposes.values()} | {
+            recipient for purpose in shipped.purposes.values() for recipient in purpose.recipients
         }
         assert words.others.keys() == others
 
@@ -172,7 +172,7 @@ def test_every_category_of_the_shipped_catalogue_has_a_word():
         known = tomllib.loads(files("vault.export").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8"))[
             "word"
         ]["category"]
-        assert {each.category for each in shipped.catalogue.fields()} <= known.keys()
+        assert {field.category for field in shipped.catalogue.fields()} <= known.keys()
 
 
 def test_every_code_on_the_page_has_a_word():
@@ -188,17 +188,17 @@ def test_every_code_on_the_page_has_a_word():
     assert known["by"].keys() == set(get_args(events.By))
     assert known["method"].keys() == set(get_args(events.Method))
     assert known["state"].keys() == set(get_args(InUse))
-    assert known["basis"].keys() == {each.value for each in LegalBasis}
-    assert known["condition"].keys() == {each.value for each in Article9}
+    assert known["basis"].keys() == {legalbasi.value for legalbasi in LegalBasis}
+    assert known["condition"].keys() == {item.value for item in Article9}
     assert known["correction"].keys() == set(get_args(rectifications.State))
 
 
 def _flat(table, before=""):
-    found = {}
+    result = {}
     for key, value in table.items() if isinstance(table, dict) else enumerate(table):
         path = f"{before}/{key}"
-        found |= _flat(value, path) if isinstance(value, (dict, list)) else {path: value}
-    return found
+        result |= _flat(value, path) if isinstance(value, (dict, list)) else {path: value}
+    return result
 
 
 @pytest.mark.parametrize(
@@ -253,6 +253,6 @@ async def test_the_diagram_has_an_alternative_text_and_a_limited_number_of_boxes
 
     assert len(flow.right) == MOST
     assert flow.right[-1].label == "14 more"
-    assert int(flow.right[-1].number) + sum(int(each.number) for each in flow.right[:-1]) == sum(range(1, 20))
+    assert int(flow.right[-1].number) + sum(int(item.number) for item in flow.right[:-1]) == sum(range(1, 20))
     assert "app-19" in flow.text
     assert "app-1" in flow.text

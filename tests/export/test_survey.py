@@ -18,7 +18,7 @@ OVER = date(2029, 3, 6)
 async def told(desk, subject, kind="access", **how):
     data = json.loads((await files_of(desk.node, subject, kind, **how))["data.json"])
     (record,) = data["records"].get("profile") or ({"values": {}, "origins": []},)
-    keeps = {name: each["keep"] for each in record["origins"] for name in each["fields"]}
+    keeps = {name: origin["keep"] for origin in record["origins"] for name in origin["fields"]}
     return data, record["values"], keeps
 
 

@@ -31,13 +31,13 @@ def event(kind, day, purpose="news", **more):
 
 def merged(own, theirs):
     standing = fold(own)
-    for each in moving_events(standing, theirs):
-        standing = apply(standing, each)
+    for item in moving_events(standing, theirs):
+        standing = apply(standing, item)
     return standing
 
 
 def kinds(own, theirs):
-    return [each.kind for each in moving_events(fold(own), theirs)]
+    return [item.kind for item in moving_events(fold(own), theirs)]
 
 
 def test_consent_moves_to_a_survivor_without_events():

@@ -41,13 +41,13 @@ async def two(node):
 
 async def is_whole(node, survivor, duplicate):
     """Check that the merge is complete, and that nothing is missing."""
-    found = await read(node, survivor, "name", "email", "phone")
-    assert found == {"name": ADA["name"], "email": TWIN["email"], "phone": TWIN["phone"]}
+    result = await read(node, survivor, "name", "email", "phone")
+    assert result == {"name": ADA["name"], "email": TWIN["email"], "phone": TWIN["phone"]}
     assert len(await purchases(node, survivor)) == 1
     assert await keys_of(node, duplicate) == 0
     assert len(await node.sql("SELECT 1 FROM subject_alias WHERE alias_id = :id", id=UUID(duplicate))) == 1
-    merges = [each for each in await node.entries() if each.action == "merge" and each.decision == "allowed"]
-    assert len([each for each in merges if each.code != "replayed"]) == 1
+    merges = [entry for entry in await node.entries() if entry.action == "merge" and entry.decision == "allowed"]
+    assert len([item for item in merges if item.code != "replayed"]) == 1
 
 
 async def keys_of(node, subject):
@@ -116,16 +116,16 @@ async def test_finish_merges_completes_an_interrupted_key_destruction(node, monk
 async def test_two_concurrent_calls_merge_once(node):
     survivor, duplicate = await two(node)
     answers = await asyncio.gather(*(merge(node, survivor, duplicate) for _ in range(4)))
-    assert sorted(each.status_code for each in answers)[:3] == [200, 200, 200]
-    assert max(each.status_code for each in answers) == 201
+    assert sorted(answer.status_code for answer in answers)[:3] == [200, 200, 200]
+    assert max(answer.status_code for answer in answers) == 201
     await is_whole(node, survivor, duplicate)
 
 
 async def test_opposite_concurrent_merges_lose_no_data(node):
     one, other = await two(node)
     answers = await asyncio.gather(merge(node, one, other), merge(node, other, one))
-    assert sorted(each.status_code for each in answers) == [201, 404]
-    (survivor,) = [each.json()["id"] for each in answers if each.status_code == 201]
+    assert sorted(answer.status_code for answer in answers) == [201, 404]
+    (survivor,) = [answer.json()["id"] for answer in answers if answer.status_code == 201]
     assert len(await purchases(node, survivor)) == 1
     assert (await read(node, survivor, "email"))["email"] == TWIN["email"]
 
@@ -137,8 +137,8 @@ async def test_writes_during_a_merge_are_refused_or_moved(node):
     arriving = [node.post("sales", path, body) for _ in range(10)]
     merged, *answers = await asyncio.gather(merge(node, survivor, duplicate), *arriving)
     assert merged.status_code == 201
-    written = sum(each.status_code == 201 for each in answers)
-    assert {each.status_code for each in answers} <= {201, 404}
+    written = sum(answer.status_code == 201 for answer in answers)
+    assert {answer.status_code for answer in answers} <= {201, 404}
     assert len(await purchases(node, survivor)) == 1 + written
     assert await node.sql("SELECT 1 FROM record WHERE subject_id = :id", id=UUID(duplicate)) == []
 

@@ -18,7 +18,7 @@ from vault.subjects.tables import BLIND_INDEX
 async def proposed(node, subject, role="dpo"):
     answer = await node.post(role, f"/v1/subjects/{subject}:duplicates")
     assert answer.status_code == 200, answer.text
-    return {each["id"]: (each["score"], each["matched"]) for each in answer.json()["results"]}
+    return {result["id"]: (result["score"], result["matched"]) for result in answer.json()["results"]}
 
 
 async def test_subjects_with_the_same_email_are_proposed(node):
@@ -33,10 +33,10 @@ async def test_more_matching_fields_give_a_higher_score(node):
     one = await node.create({"name": "Ada Lovelace", "email": "ada@example.org", "phone": "+442079460123"})
     both = await node.create({"name": "A. L.", "email": "ada@example.org", "phone": "+442079460123"})
     phone = await node.create({"name": "A. L.", "phone": "+442079460123"})
-    found = await proposed(node, one)
-    assert list(found) == [both, phone]
-    assert found[both] == (96, ["email", "phone"])
-    assert found[phone] == (75, ["phone"])
+    result = await proposed(node, one)
+    assert list(result) == [both, phone]
+    assert result[both] == (96, ["email", "phone"])
+    assert result[phone] == (75, ["phone"])
 
 
 async def test_same_value_in_another_field_of_the_type_counts(node):
@@ -65,7 +65,7 @@ async def _answer(node, subject):
     answer = await node.post("dpo", f"/v1/subjects/{subject}:duplicates")
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    return {each["id"]: each["matched"] for each in body["results"]}, body["more"], body["too_wide"]
+    return {result["id"]: result["matched"] for result in body["results"]}, body["more"], body["too_wide"]
 
 
 async def test_two_values_that_many_share_lead_to_those_who_share_both(node, common):
@@ -152,11 +152,11 @@ async def test_result_has_no_values_and_the_audit_log_names_fields_and_subjects(
     async with node.new_entries() as entries:
         answer = await node.post("dpo", f"/v1/subjects/{one}:duplicates")
     assert not any(value in answer.text for value in (ADA["email"], ADA["name"], ADA["phone"], ADA["birth_date"]))
-    (made,) = entries
-    assert (made.action, made.decision) == ("find-duplicates", "allowed")
-    assert "profile.email.clear" in made.matched
-    assert made.subjects == (await node.pseudonym(one), await node.pseudonym(other))
-    assert answer.json()["audit"] == str(made.id)
+    (entry,) = entries
+    assert (entry.action, entry.decision) == ("find-duplicates", "allowed")
+    assert "profile.email.clear" in entry.matched
+    assert entry.subjects == (await node.pseudonym(one), await node.pseudonym(other))
+    assert answer.json()["audit"] == str(entry.id)
 
 
 async def test_all_pairs_of_a_tenant_are_found(node):

@@ -64,17 +64,17 @@ async def test_records_move_with_their_ids(node):
     survivor, duplicate = await two(node)
     mine, theirs = await buy(node, survivor), await buy(node, duplicate, occurred_at="2026-01-02T03:04:05Z")
     assert (await merge(node, survivor, duplicate)).json()["records"] == 1
-    found = {each["id"]: each for each in await purchases(node, survivor)}
-    assert found.keys() == {mine, theirs}
-    assert found[theirs]["occurred_at"].startswith("2026-01-02T03:04:05")
-    assert found[theirs]["fields"] == {"order": "4711", "amount": "12.90"}
+    result = {purchase["id"]: purchase for purchase in await purchases(node, survivor)}
+    assert result.keys() == {mine, theirs}
+    assert result[theirs]["occurred_at"].startswith("2026-01-02T03:04:05")
+    assert result[theirs]["fields"] == {"order": "4711", "amount": "12.90"}
 
 
 async def test_old_id_leads_to_the_survivor(node):
     survivor, duplicate = await two(node)
     await merge(node, survivor, duplicate)
-    told = problem_of(await node.call("support", "GET", f"/v1/subjects/{duplicate}"), 404, "subject-merged")
-    assert told["merged_into"] == survivor
+    answer = problem_of(await node.call("support", "GET", f"/v1/subjects/{duplicate}"), 404, "subject-merged")
+    assert answer["merged_into"] == survivor
     problem(await node.call("analytics", "GET", f"/v1/subjects/{duplicate}"), 403, "not-granted")
 
 
@@ -105,8 +105,8 @@ async def test_survivor_is_found_by_moved_values(node):
     await buy(node, duplicate)
     await merge(node, survivor, duplicate)
     for match in ({"email": "countess@example.org"}, {"phone": TWIN["phone"]}, {"purchase.order": "4711"}):
-        found = await node.post("dpo", "/v1/subjects:search", {"match": match, "purpose": "subject-rights"})
-        assert [each["subject"] for each in found.json()["results"]] == [survivor], match
+        answer = await node.post("dpo", "/v1/subjects:search", {"match": match, "purpose": "subject-rights"})
+        assert [result["subject"] for result in answer.json()["results"]] == [survivor], match
     lost = {"match": {"name": "A. Lovelace"}, "purpose": "subject-rights"}
     assert (await node.post("dpo", "/v1/subjects:search", lost)).json()["results"] == []
 
@@ -126,16 +126,20 @@ async def test_external_ids_are_united(node):
 
 async def test_equal_record_is_not_duplicated_and_a_different_one_is_kept(node):
     survivor, duplicate = await two(node)
-    for each in (survivor, duplicate):
-        await buy(node, each, external_id="A-1", occurred_at="2026-01-02T03:04:05Z")
+    for person in (survivor, duplicate):
+        await buy(node, person, external_id="A-1", occurred_at="2026-01-02T03:04:05Z")
     await buy(node, survivor, external_id="A-2")
     done = await node.append(
         "sales", duplicate, "purchase", {"order": "4712", "amount": "1.00"}, "order-fulfilment", external_id="A-2"
     )
     assert done.status_code == 201
-    told = (await merge(node, survivor, duplicate)).json()
-    assert (told["records"], told["same"], told["apart"]) == (1, 1, 1)
-    assert sorted(each["fields"]["order"] for each in await purchases(node, survivor)) == ["4711", "4711", "4712"]
+    answer = (await merge(node, survivor, duplicate)).json()
+    assert (answer["records"], answer["same"], answer["apart"]) == (1, 1, 1)
+    assert sorted(purchase["fields"]["order"] for purchase in await purchases(node, survivor)) == [
+        "4711",
+        "4711",
+        "4712",
+    ]
 
 
 async def test_repeated_merge_changes_nothing(node):
@@ -160,8 +164,8 @@ async def test_chained_merges_lead_to_the_last_survivor(node):
     assert (await merge(node, two_, one)).status_code == 201
     assert (await merge(node, three, two_)).status_code == 201
     for old in (one, two_):
-        told = problem_of(await node.call("dpo", "GET", f"/v1/subjects/{old}"), 404, "subject-merged")
-        assert told["merged_into"] == three
+        answer = problem_of(await node.call("dpo", "GET", f"/v1/subjects/{old}"), 404, "subject-merged")
+        assert answer["merged_into"] == three
 
 
 async def test_a_merged_duplicate_cannot_be_merged_again(node):
@@ -197,7 +201,7 @@ async def test_merge_needs_the_permission(node, role):
     survivor, duplicate = await two(node)
     async with node.new_entries() as entries:
         problem(await merge(node, survivor, duplicate, role), 403, "not-granted")
-    assert [(each.action, each.decision, each.code) for each in entries] == [("merge", "denied", "not-granted")]
+    assert [(entry.action, entry.decision, entry.code) for entry in entries] == [("merge", "denied", "not-granted")]
 
 
 async def test_audit_entry_names_both_subjects_and_the_evidence_is_sealed(node):
@@ -205,22 +209,24 @@ async def test_audit_entry_names_both_subjects_and_the_evidence_is_sealed(node):
     mine, theirs = await node.pseudonym(survivor), await node.pseudonym(duplicate)
     async with node.new_entries() as entries:
         await merge(node, survivor, duplicate)
-    (made,) = entries
-    assert (made.action, made.decision, made.subjects) == ("merge", "allowed", (mine, theirs))
-    assert made.fields == ("profile.name.clear",)
-    assert len(made.reasons) == 2
-    assert WHY.encode() not in made.reasons[0]
-    assert made.reasons[1] == b""
+    (entry,) = entries
+    assert (entry.action, entry.decision, entry.subjects) == ("merge", "allowed", (mine, theirs))
+    assert entry.fields == ("profile.name.clear",)
+    assert len(entry.reasons) == 2
+    assert WHY.encode() not in entry.reasons[0]
+    assert entry.reasons[1] == b""
     for subject in (survivor, duplicate):
         listed = await node.call("dpo", "GET", "/v1/audit/entries", params={"subject": subject, "action": "merge"})
-        assert [each["id"] for each in listed.json()["entries"]] == [str(made.id)]
+        assert [item["id"] for item in listed.json()["entries"]] == [str(entry.id)]
 
 
 async def test_failure_is_recorded_in_the_audit_log(node):
     subject = await node.create()
     async with node.new_entries() as entries:
         await merge(node, subject, uuid4())
-    assert [(each.action, each.decision, each.code) for each in entries] == [("merge", "failed", "subject-not-found")]
+    assert [(entry.action, entry.decision, entry.code) for entry in entries] == [
+        ("merge", "failed", "subject-not-found")
+    ]
 
 
 async def test_keys_and_rows_of_the_duplicate_are_deleted(node):

@@ -42,7 +42,7 @@ async def history(node, subject):
 async def agree(node):
     """Check that the state on every row agrees with its consent events."""
     tenant = (await node.caller("dpo")).tenant
-    differences = [each async for step in compare(node.services, tenant) for each in step.differences]
+    differences = [difference async for step in compare(node.services, tenant) for difference in step.differences]
     assert differences == []
 
 
@@ -137,7 +137,7 @@ async def test_no_refusal_is_lost_in_any_order_of_imports_and_merges(node, clock
                 if word is not None:
                     await _bring_or_say(node, dice, subject, word)
                 clock.advance(minutes=1)
-            denied = [await _denies(node, each) for each in (survivor, other)]
+            denied = [await _denies(node, person) for person in (survivor, other)]
             assert (await merge(node, survivor, other)).status_code == 201
             assert await _denies(node, survivor) or not any(denied)
         await agree(node)

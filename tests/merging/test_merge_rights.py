@@ -50,9 +50,9 @@ async def written(node, request, subject):
     async with node.services.data.reading() as connection:
         details = (await find_request(connection, DEFAULT_TENANT, UUID(request))).details
     _request, history = await kept(node, request)
-    notes = [keys.open(f"note:{each.number}", each.note, where) for each in history if each.note is not None]
+    notes = [keys.open(f"note:{event.number}", event.note, where) for event in history if event.note is not None]
     return None if details is None else msgspec.json.decode(keys.open(DETAILS, details, where)), [
-        msgspec.json.decode(each) for each in notes
+        msgspec.json.decode(note) for note in notes
     ]
 
 
@@ -68,14 +68,14 @@ async def test_verified_request_moves_and_has_to_be_verified_again(node):
     before, _history = await kept(node, request)
     async with node.new_entries() as entries:
         await merged(node, mine, theirs)
-    found, history = await kept(node, request)
-    assert (str(found.subject), found.state, found.verification) == (mine, "verifying", None)
+    result, history = await kept(node, request)
+    assert (str(result.subject), result.state, result.verification) == (mine, "verifying", None)
     assert (history[-1].move, history[-1].code) == ("ask-identity", "merged")
-    assert (found.due, found.suspensions) == (before.due, ()), "the clock runs on: it was no doubt of ours"
+    assert (result.due, result.suspensions) == (before.due, ()), "the clock runs on: it was no doubt of ours"
     assert await written(node, request, mine) == (NEW, [SEEN])
     pseudonym = await node.pseudonym(mine)
-    told = [(each.action, each.code, each.target, each.subjects) for each in entries if each.action != "merge"]
-    assert told == [("move-request", "ask-identity", UUID(request), (pseudonym,))]
+    answers = [(entry.action, entry.code, entry.target, entry.subjects) for entry in entries if entry.action != "merge"]
+    assert answers == [("move-request", "ask-identity", UUID(request), (pseudonym,))]
 
 
 async def test_moved_request_is_carried_out_for_the_survivor(node):
@@ -99,8 +99,8 @@ async def test_verification_of_the_survivor_does_not_cover_moved_data(node):
     await verified(node, request)
     assert (await moved(node, request, "approve"))["state"] == "in_review", "the first of two"
     await merged(node, mine, theirs)
-    found, _history = await kept(node, request)
-    assert (found.state, found.verification, found.approvals) == ("verifying", None, ())
+    result, _history = await kept(node, request)
+    assert (result.state, result.verification, result.approvals) == ("verifying", None, ())
 
 
 async def test_unverified_requests_stay_pending_and_closed_ones_closed(node):
@@ -108,8 +108,8 @@ async def test_unverified_requests_stay_pending_and_closed_ones_closed(node):
     waiting, closed = [await submitted(node, kind, theirs) for kind in ("access", "erasure")]
     await moved(node, closed, "cancel", note="never mind")
     await merged(node, mine, theirs)
-    assert [(await kept(node, each))[0].state for each in (waiting, closed)] == ["received", "cancelled"]
-    assert {str((await kept(node, each))[0].subject) for each in (waiting, closed)} == {mine}
+    assert [(await kept(node, item))[0].state for item in (waiting, closed)] == ["received", "cancelled"]
+    assert {str((await kept(node, item))[0].subject) for item in (waiting, closed)} == {mine}
     assert await written(node, closed, mine) == (None, ["never mind"])
     assert (await moved(node, closed, "reopen"))["state"] == "received"
     assert await requests_of(node, theirs) == 0
@@ -120,7 +120,7 @@ async def test_requests_of_both_for_the_same_thing_are_linked(node):
     first, second = await submitted(node, "access", theirs), await submitted(node, "access", mine)
     other = await submitted(node, "erasure", mine)
     await merged(node, mine, theirs)
-    assert [(await kept(node, each))[0].duplicate_of for each in (first, second, other)] == [None, UUID(first), None]
+    assert [(await kept(node, item))[0].duplicate_of for item in (first, second, other)] == [None, UUID(first), None]
 
 
 @pytest.mark.parametrize("whose", ["mine", "theirs"])
@@ -168,8 +168,8 @@ async def test_package_of_the_duplicate_is_deleted_with_a_reason(node):
     path = f"/v1/requests/{request}/package"
     assert (await node.call("dpo", "GET", path)).status_code == 200
     await merged(node, mine, theirs)
-    told = problem(await node.call("dpo", "GET", path), 410, "package-expired")
-    assert "reopen" in told["hint"]
+    answer = problem(await node.call("dpo", "GET", path), 410, "package-expired")
+    assert "reopen" in answer["hint"]
     assert [await node.sql(f"SELECT 1 FROM {table}") for table in ("package", "package_chunk")] == [[], []]
     await moved(node, request, "reopen")
     await verified(node, request)
@@ -180,11 +180,11 @@ async def test_package_of_the_duplicate_is_deleted_with_a_reason(node):
 async def test_sessions_and_codes_of_both_subjects_end(mailing, inbox, clock):
     mine, theirs = await two(mailing)
     both = [
-        await signed_in(mailing, inbox, {"identity": {"email": each}})
-        for each in (ADA["email"], "countess@example.org")
+        await signed_in(mailing, inbox, {"identity": {"email": item}})
+        for item in (ADA["email"], "countess@example.org")
     ]
-    requests = [await submitted(mailing, "access", each) for each in (mine, theirs)]
-    sent = [await code_for(mailing, inbox, each) for each in requests]
+    requests = [await submitted(mailing, "access", person) for person in (mine, theirs)]
+    sent = [await code_for(mailing, inbox, item) for item in requests]
     assert [address for address, _code in sent] == [ADA["email"], "countess@example.org"]
     await merged(mailing, mine, theirs)
     for session in both:
@@ -223,7 +223,7 @@ async def test_objection_of_the_duplicate_is_decided_for_the_survivor(node, deci
     now = await code(node, mine, "finance", "fraud-prevention")
     assert now == ("objected" if decided == "approve" else "read")
     said = (await node.call("dpo", "GET", f"/v1/subjects/{mine}/consents")).json()["history"]
-    assert [each["kind"] for each in said].count("objected") == 1, "verified twice, it was said once"
+    assert [event["kind"] for event in said].count("objected") == 1, "verified twice, it was said once"
 
 
 async def test_an_erased_subject_cannot_be_merged_even_if_a_law_keeps_something(node):
@@ -231,13 +231,13 @@ async def test_an_erased_subject_cannot_be_merged_even_if_a_law_keeps_something(
     kept_for_the_law = await somebody(node, external_ids={"shop": "1"}, bought=[LATELY])
     await erase(node, kept_for_the_law)
     await erase(node, theirs)
-    assert [await state_of(node, each) for each in (kept_for_the_law, theirs)] == ["retained", "erased"]
+    assert [await state_of(node, item) for item in (kept_for_the_law, theirs)] == ["retained", "erased"]
     for gone in (kept_for_the_law, theirs):
         problem(await merge(node, mine, gone), 404, "subject-not-found")
         problem(await merge(node, gone, mine), 404, "subject-not-found")
         problem(await node.post("dpo", f"/v1/subjects/{gone}:duplicates"), 404, "subject-not-found")
-    found = await node.post("dpo", f"/v1/subjects/{mine}:duplicates")
-    assert found.json()["results"] == []
+    answer = await node.post("dpo", f"/v1/subjects/{mine}:duplicates")
+    assert answer.json()["results"] == []
     assert [pair async for step in find_pairs(node.services, await node.caller("dpo")) for pair in step] == []
 
 
@@ -250,8 +250,8 @@ async def test_recipients_get_notices_under_the_ids_that_they_know(node):
     earlier, later = sorted(found, key=lambda each: len(each.former))
     assert (earlier.kind, str(earlier.subject), earlier.former) == ("subject.restricted", theirs, ())
     assert (later.kind, str(later.subject), later.former) == ("subject.restricted", mine, (UUID(theirs),))
-    for each in (earlier, later):
-        done = await node.post("support", f"/v1/notices/{each.id}:acknowledge")
+    for item in (earlier, later):
+        done = await node.post("support", f"/v1/notices/{item.id}:acknowledge")
         assert done.status_code in {200, 204}, done.text
 
 
@@ -262,10 +262,10 @@ async def notices(node):
 
 async def test_lifting_is_announced_for_the_announced_restriction_only(node, clock):
     mine, theirs = await two(node)
-    for each in (mine, theirs):
-        await carry_out(node, each, "restriction", ground="claims")
-    told = await node.post("dpo", f"/v1/subjects/{mine}/restriction:announce", {"told": "by post"})
-    assert told.status_code == 201, told.text
+    for person in (mine, theirs):
+        await carry_out(node, person, "restriction", ground="claims")
+    answer = await node.post("dpo", f"/v1/subjects/{mine}/restriction:announce", {"told": "by post"})
+    assert answer.status_code == 201, answer.text
     await merged(node, mine, theirs)
     clock.advance(days=4)
     lifted = await node.call("dpo", "POST", f"/v1/subjects/{mine}/restriction:lift", {})
@@ -280,8 +280,8 @@ async def test_crash_after_the_requests_changes_nothing(node, monkeypatch):
     await verified(node, request)
     cut(monkeypatch, IdentityData, "move", error=Cut, after=True)
     assert (await merge(node, mine, theirs)).status_code == 500
-    found, _history = await kept(node, request)
-    assert (str(found.subject), found.state) == (theirs, "in_review")
+    result, _history = await kept(node, request)
+    assert (str(result.subject), result.state) == (theirs, "in_review")
     assert await written(node, request, theirs) == (NEW, [SEEN])
     await merged(node, mine, theirs)
     assert await written(node, request, mine) == (NEW, [SEEN])
@@ -293,13 +293,13 @@ async def test_erasure_approved_during_a_merge_is_not_lost(node):
         request = await submitted(node, "erasure", theirs)
         await verified(node, request)
         approved, done = await asyncio.gather(move(node, request, "approve"), merge(node, mine, theirs))
-        found, _history = await kept(node, request)
+        result, _history = await kept(node, request)
         if approved.status_code == 200:
             problem(done, 409, "request-under-way")
-            assert (str(found.subject), found.state) == (theirs, "approved")
+            assert (str(result.subject), result.state) == (theirs, "approved")
         else:
             assert (approved.status_code, done.status_code) in {(409, 201), (503, 201)}
-            assert (str(found.subject), found.state) == (mine, "verifying")
+            assert (str(result.subject), result.state) == (mine, "verifying")
 
 
 async def test_a_verification_during_a_merge_has_to_be_repeated(node, monkeypatch):
@@ -310,10 +310,10 @@ async def test_a_verification_during_a_merge_has_to_be_repeated(node, monkeypatc
     look = change._subject_of
 
     async def looked_just_before_the_merge(*args):
-        found = await look(*args)
+        match = await look(*args)
         monkeypatch.setattr(change, "_subject_of", look)
         await merged(node, mine, theirs)
-        return found
+        return match
 
     monkeypatch.setattr(change, "_subject_of", looked_just_before_the_merge)
     problem(await move(node, request, "verify", evidence=SEEN), 503, "unavailable")
@@ -330,10 +330,10 @@ async def test_request_submitted_between_the_locks_is_not_lost(postgres_place, c
         mine, theirs = await two(node)
 
         async def locked_too_early(*args, **how):
-            found = await lock(*args, **how)
+            result = await lock(*args, **how)
             monkeypatch.setattr(merging, "requests_of", lock)
             await submitted(node, "access", theirs)
-            return found
+            return result
 
         monkeypatch.setattr(merging, "requests_of", locked_too_early)
         problem(await merge(node, mine, theirs), 503, "unavailable")
@@ -343,12 +343,12 @@ async def test_request_submitted_between_the_locks_is_not_lost(postgres_place, c
 
 async def test_requests_submitted_during_a_merge_move_or_are_refused(node):
     mine, theirs = await two(node)
-    bodies = [{"kind": "access", "subject": each} for each in (theirs, mine) for _ in range(3)]
-    *made, done = await asyncio.gather(
+    bodies = [{"kind": "access", "subject": person} for person in (theirs, mine) for _ in range(3)]
+    *created, done = await asyncio.gather(
         *(node.post("support", "/v1/requests", body) for body in bodies), merge(node, mine, theirs)
     )
     if done.status_code == 503:
         await merged(node, mine, theirs)
-    assert {each.status_code for each in made} <= {201, 404}
+    assert {item.status_code for item in created} <= {201, 404}
     assert await requests_of(node, theirs) == 0
-    assert await requests_of(node, mine) == sum(each.status_code == 201 for each in made)
+    assert await requests_of(node, mine) == sum(item.status_code == 201 for item in created)

@@ -19,22 +19,24 @@ THEIRS = {"name": CANARY, "email": f"{CANARY}@example.org", "address": {"street"
 
 async def blobs(node):
     """Collect every sealed value in the main database, with the places for which it may be sealed."""
-    found = []
+    results = []
     for (body,) in await node.sql("SELECT body FROM record"):
-        found += list(open_body(bytes(body)).values.items())
+        results += list(open_body(bytes(body)).values.items())
     for (body,) in await node.sql("SELECT body FROM consent_event"):
         evidence = decode(bytes(body)).evidence
-        found += [] if evidence is None else [("evidence", evidence)]
-    return found
+        results += [] if evidence is None else [("evidence", evidence)]
+    return results
 
 
 async def everywhere(node, subjects):
     """List every place for which a value of these subjects could be sealed."""
     rows = await node.sql("SELECT collection, id FROM record UNION ALL SELECT 'consent', id FROM consent_event")
     records = {(row[0], UUID(bytes=row[1]) if isinstance(row[1], bytes) else UUID(str(row[1]))) for row in rows}
-    records |= {("profile", UUID(each)) for each in subjects}
+    records |= {("profile", UUID(subject)) for subject in subjects}
     return [
-        record_aad("default", UUID(each), collection, record) for each in subjects for collection, record in records
+        record_aad("default", UUID(subject), collection, record)
+        for subject in subjects
+        for collection, record in records
     ]
 
 

@@ -88,22 +88,22 @@ class Desk:
         """The shown values and the refusals of one subject, or of each of several."""
         asked = {"subjects": subjects, "fields": fields, "purpose": purpose}
         answer = await read_fields(self.services, self.callers[role], **asked)
-        told = [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in answer.results]
-        return told[0] if len(told) == 1 else told
+        answers = [({k: plain(v) for k, v in result.fields.items()}, codes(result.denied)) for result in answer.results]
+        return answers[0] if len(answers) == 1 else answers
 
     async def list(self, role, purpose, fields, subject):
         how = {"fields": fields, "purpose": purpose}
         query = PageQuery(subject, "purchase")
         page = await list_records(self.services, self.callers[role], query, **how)
-        return [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in page.records]
+        return [({k: plain(v) for k, v in record.fields.items()}, codes(record.denied)) for record in page.records]
 
     async def find(self, role, purpose, match, fields=()):
         answer = await find_subjects(self.services, self.callers[role], match=match, fields=fields, purpose=purpose)
-        return [each.subject for each in answer.results], [codes(each.denied) for each in answer.results]
+        return [result.subject for result in answer.results], [codes(result.denied) for result in answer.results]
 
     async def explain(self, role, purpose, fields, subject):
-        told = await explain(self.services, self.callers[role], fields=fields, purpose=purpose, subject=subject)
-        return {asked: (each.allowed, each.step, each.code) for asked, each in told.fields.items()}
+        answer = await explain(self.services, self.callers[role], fields=fields, purpose=purpose, subject=subject)
+        return {asked: (item.allowed, item.step, item.code) for asked, item in answer.fields.items()}
 
     async def hold(self, subject, *holds) -> None:
         """Set holds on the subject's row."""
@@ -156,5 +156,5 @@ def codes(denied):
 def plain(value):
     """A shown value, whether it came as JSON or not."""
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value

@@ -42,7 +42,7 @@ def ends(
     **more,
 ) -> Ends:
     """Compute ends by rules and other parts of a schedule."""
-    retention = replace(Retention({each.purpose: each for each in rules}), **more)
+    retention = replace(Retention({item.purpose: item for item in rules}), **more)
     schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
     number = day(today) if isinstance(today, str) else today
     return Ends(schedule, SubjectFacts(ALL if applies is None else applies, clocks, number, retained))
@@ -54,4 +54,4 @@ def value(field: str = "profile.email", start: str = "2020-02-29", **more) -> Va
 
 def bought(on: str, **events: str) -> Clocks:
     """Return the clocks of a subject whose last purchase was on a day."""
-    return Clocks({"purchase": day(on)}, {name.replace("_", "-"): day(each) for name, each in events.items()})
+    return Clocks({"purchase": day(on)}, {name.replace("_", "-"): day(item) for name, item in events.items()})

@@ -109,12 +109,12 @@ async def test_import_moves_each_clock_once_to_the_newest_line(node, tmp_path):
     rows = [f"{n % 3},L{n},2025-{n % 12 + 1:02d}-10T10:00:00,{n}.50" for n in range(30)]
     path = write_csv(tmp_path / "p.csv", HEADER, *rows, "3,L99,,1.00", "3,L98,2099-01-01T00:00:00,1.00")
     await bring_in(node, path, PURCHASES, chunk_lines=7)
-    found = [await newest(node, await subject_of(node, str(n))) for n in range(4)]
+    results = [await newest(node, await subject_of(node, str(n))) for n in range(4)]
     months = [max(n % 12 + 1 for n in range(30) if n % 3 == who) for who in range(3)]
-    assert found == [*({"purchase": date(2025, month, 10)} for month in months), {"purchase": TODAY}]
+    assert results == [*({"purchase": date(2025, month, 10)} for month in months), {"purchase": TODAY}]
     older = write_csv(tmp_path / "older.csv", HEADER, "0,L77,2019-01-01T10:00:00,1.00")
     await bring_in(node, older, PURCHASES)
-    assert await newest(node, await subject_of(node, "0")) == found[0]
+    assert await newest(node, await subject_of(node, "0")) == results[0]
 
 
 async def test_many_clocks_are_moved_by_one_statement(node):
@@ -123,8 +123,8 @@ async def test_many_clocks_are_moved_by_one_statement(node):
         moments = {(subject, "record:purchase"): at_day(day + index % 2) for index, subject in enumerate(whom)}
         async with node.services.data.transaction() as connection:
             await move_clocks(connection, DEFAULT_TENANT, moments)
-    found = await clocks_of(node.services.data, DEFAULT_TENANT, whom)
-    assert [found[subject].newest["purchase"] for subject in whom] == [700_001, 700_002] * 1000
+    result = await clocks_of(node.services.data, DEFAULT_TENANT, whom)
+    assert [result[subject].newest["purchase"] for subject in whom] == [700_001, 700_002] * 1000
 
 
 async def test_merge_joins_clocks(node):
@@ -236,7 +236,7 @@ async def test_import_marks_changed_subjects_and_new_records_due(node, clock, tm
     await bring_in(node, write_csv(tmp_path / "p.csv", HEADER, "1,L1,2020-01-01T00:00:00,1.00"), PURCHASES)
     assert await due(node, await subject_of(node, "0")) == clock.now()
     rows = await node.sql("SELECT due_at FROM record WHERE collection = 'purchase'")
-    assert [each[0] for each in rows] == [stored(node, clock.now())]
+    assert [row[0] for row in rows] == [stored(node, clock.now())]
 
 
 async def test_correction_keeps_the_moment_from_which_a_record_counts(node):
@@ -259,4 +259,4 @@ async def test_merge_marks_moved_records_due(node, clock):
     body = {"survivor": survivor, "duplicate": duplicate, "evidence": "ticket 4711"}
     assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
     rows = await node.sql("SELECT due_at FROM record")
-    assert {stored(node, clock.now())} == {each[0] for each in rows}
+    assert {stored(node, clock.now())} == {row[0] for row in rows}

@@ -20,24 +20,24 @@ def ended(ending):
 
 
 def test_latest_claim_decides_and_includes_its_last_day():
-    found = ends(rule("order-fulfilment", "P3Y"), rule("customer-support", "P1Y")).of(value())
+    result = ends(rule("order-fulfilment", "P3Y"), rule("customer-support", "P1Y")).of(value())
 
-    assert ended(found) == ("2023-02-28", "order-fulfilment", "erase")
-    assert [each.ground for each in found.claims] == ["order-fulfilment", "customer-support"]
-    assert not found.is_over(day("2023-02-28"))
-    assert found.is_over(day("2023-03-01"))
-    assert found.may_go(day("2023-03-01"))
+    assert ended(result) == ("2023-02-28", "order-fulfilment", "erase")
+    assert [claim.ground for claim in result.claims] == ["order-fulfilment", "customer-support"]
+    assert not result.is_over(day("2023-02-28"))
+    assert result.is_over(day("2023-03-01"))
+    assert result.may_go(day("2023-03-01"))
 
 
 def test_purpose_sees_a_value_only_while_its_own_claim_runs():
-    found = ends(rule("order-fulfilment", "P3Y"), rule("customer-support", "P1Y")).of(value())
+    result = ends(rule("order-fulfilment", "P3Y"), rule("customer-support", "P1Y")).of(value())
     last, next_day = day("2021-02-28"), day("2021-03-01")
 
-    assert found.serves("customer-support", last)
-    assert not found.serves("customer-support", next_day)
-    assert found.serves("order-fulfilment", next_day)
-    assert found.serves("subject-rights", next_day)  # which claims nothing: as long as anything does
-    assert not found.serves("subject-rights", day("2023-03-01"))
+    assert result.serves("customer-support", last)
+    assert not result.serves("customer-support", next_day)
+    assert result.serves("order-fulfilment", next_day)
+    assert result.serves("subject-rights", next_day)  # which claims nothing: as long as anything does
+    assert not result.serves("subject-rights", day("2023-03-01"))
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_purpose_sees_a_value_only_while_its_own_claim_runs():
     ],
 )  # fmt: skip
 def test_period_counts_from_its_anchor(since, clocks, until):
-    found = ends(rule("order-fulfilment", "P1Y", since), clocks=clocks, inactive=span("P3Y")).of(value())
+    result = ends(rule("order-fulfilment", "P1Y", since), clocks=clocks, inactive=span("P3Y")).of(value())
 
-    assert text(found.until) == until
+    assert text(result.until) == until
 
 
 def test_a_purchase_or_resumption_makes_a_former_customer_a_customer():
@@ -113,11 +113,11 @@ def test_draw_limits_only_values_of_its_source():
 
 def test_withdrawn_consent_ends_the_claim_the_day_before():
     kept = (rule("direct-marketing", "P2Y"), rule("loyalty-programme", "P1Y"))
-    found = ends(*kept, applies=ALL | {"direct-marketing": day("2020-08-01")}).of(value())
+    result = ends(*kept, applies=ALL | {"direct-marketing": day("2020-08-01")}).of(value())
 
-    assert ended(found) == ("2021-02-28", "loyalty-programme", "erase")
-    assert [each.lost for each in found.claims] == [False, True]
-    assert not found.serves("direct-marketing", day("2020-08-02"))
+    assert ended(result) == ("2021-02-28", "loyalty-programme", "erase")
+    assert [claim.lost for claim in result.claims] == [False, True]
+    assert not result.serves("direct-marketing", day("2020-08-02"))
 
 
 def test_unclaimed_value_is_kept_for_the_unclaimed_period():
@@ -143,26 +143,26 @@ COMPLAINTS = rule("complaint-handling", "P3Y", brought_by=("complaint",))
 
 
 def test_law_demands_profile_values_with_the_newest_record():
-    found = ends(BOOKS, clocks=bought("2024-01-10")).of(value("profile.iban"))
+    result = ends(BOOKS, clocks=bought("2024-01-10")).of(value("profile.iban"))
 
-    assert ended(found) == ("2034-01-10", "accounting", "erase")
-    assert text(found.least_until) == "2034-01-10"
+    assert ended(result) == ("2034-01-10", "accounting", "erase")
+    assert text(result.least_until) == "2034-01-10"
 
 
 def test_law_demands_each_record_from_its_own_day():
-    found = ends(BOOKS, clocks=bought("2024-01-10")).of(value("purchase.amount", "2018-06-01"))
+    result = ends(BOOKS, clocks=bought("2024-01-10")).of(value("purchase.amount", "2018-06-01"))
 
-    assert text(found.least_until) == "2028-06-01"
+    assert text(result.least_until) == "2028-06-01"
 
 
 def test_law_without_a_record_keeps_nothing():
-    found = ends(rule("complaint-handling", "P1Y", brought_by=("complaint",)), rule("order-fulfilment", "P3Y")).of(
+    result = ends(rule("complaint-handling", "P1Y", brought_by=("complaint",)), rule("order-fulfilment", "P3Y")).of(
         value()
     )
 
-    assert (ended(found)[1], found.least_until) == ("order-fulfilment", None)
-    assert found.serves("complaint-handling", day("2021-02-28"))
-    assert not found.serves("complaint-handling", day("2021-03-01"))
+    assert (ended(result)[1], result.least_until) == ("order-fulfilment", None)
+    assert result.serves("complaint-handling", day("2021-02-28"))
+    assert not result.serves("complaint-handling", day("2021-03-01"))
     assert ended(ends(COMPLAINTS).of(value()))[1] == "unclaimed"
 
 
@@ -170,7 +170,7 @@ def test_law_keeps_a_record_only_if_the_obligation_ran_then():
     def claims(complained: str):
         clocks = Clocks({"complaint": day(complained), "interaction": day("2024-05-01")})
         return [
-            each.ground for each in ends(COMPLAINTS, clocks=clocks).of(value("interaction.body", "2024-05-01")).claims
+            claim.ground for claim in ends(COMPLAINTS, clocks=clocks).of(value("interaction.body", "2024-05-01")).claims
         ]
 
     assert claims("2024-06-01") == ["complaint-handling"]
@@ -179,48 +179,48 @@ def test_law_keeps_a_record_only_if_the_obligation_ran_then():
 
 
 def test_value_collected_for_a_law_is_kept_from_its_own_day():
-    found = ends(BOOKS).of(value("profile.iban", purpose="accounting"))
+    result = ends(BOOKS).of(value("profile.iban", purpose="accounting"))
 
-    assert ended(found) == ("2030-02-28", "accounting", "erase")
+    assert ended(result) == ("2030-02-28", "accounting", "erase")
 
 
 def test_law_outlives_a_limit_for_its_own_purpose_only():
     limit = Limit("short", span("P1Y"), Since.COLLECTED, "so it is", fields=("profile.iban",))
-    found = ends(BOOKS, rule("fraud-prevention", "P5Y"), clocks=bought("2020-03-01"), limits={"short": limit})
-    found = found.of(value("profile.iban"))
+    result = ends(BOOKS, rule("fraud-prevention", "P5Y"), clocks=bought("2020-03-01"), limits={"short": limit})
+    result = result.of(value("profile.iban"))
     after = day("2021-03-01")
 
-    assert (text(found.served_until), found.by, text(found.until)) == ("2021-02-28", "limit:short", "2030-03-01")
-    assert found.is_over(after)
-    assert not found.may_go(day("2030-03-01"))
-    assert found.may_go(day("2030-03-02"))
-    assert found.serves("accounting", after)
-    assert not found.serves("fraud-prevention", after)
-    assert not found.serves("subject-rights", after)
+    assert (text(result.served_until), result.by, text(result.until)) == ("2021-02-28", "limit:short", "2030-03-01")
+    assert result.is_over(after)
+    assert not result.may_go(day("2030-03-01"))
+    assert result.may_go(day("2030-03-02"))
+    assert result.serves("accounting", after)
+    assert not result.serves("fraud-prevention", after)
+    assert not result.serves("subject-rights", after)
 
 
 def test_minimum_may_be_shorter_than_the_period():
     books = rule("accounting", "P10Y", brought_by=("purchase",), least=span("P8Y"))
-    found = ends(books, clocks=bought("2020-03-01")).of(value("profile.iban"))
+    result = ends(books, clocks=bought("2020-03-01")).of(value("profile.iban"))
 
-    assert (text(found.least_until), text(found.until)) == ("2028-03-01", "2030-03-01")
+    assert (text(result.least_until), text(result.until)) == ("2028-03-01", "2030-03-01")
 
 
 def test_open_claim_is_demanded_without_end():
     clocks = Clocks({"complaint": day("2024-01-01")}, {"claim-opened": day("2024-01-01")})
     complaints = rule("complaint-handling", "P3Y", Since.CLAIM_CLOSED, brought_by=("complaint",))
-    found = ends(complaints, clocks=clocks).of(value())
+    result = ends(complaints, clocks=clocks).of(value())
 
-    assert (found.served_until, found.until, found.least_until) == (None, None, NEVER)
-    assert not found.may_go(NEVER)
+    assert (result.served_until, result.until, result.least_until) == (None, None, NEVER)
+    assert not result.may_go(NEVER)
 
 
 def test_expired_law_demands_nothing():
-    found = ends(BOOKS, clocks=bought("2024-01-10"), applies={"accounting": day("2025-12-31")}).of(
+    result = ends(BOOKS, clocks=bought("2024-01-10"), applies={"accounting": day("2025-12-31")}).of(
         value("profile.iban")
     )
 
-    assert (text(found.until), text(found.least_until), found.claims[0].lost) == ("2025-12-31", "2025-12-31", True)
+    assert (text(result.until), text(result.least_until), result.claims[0].lost) == ("2025-12-31", "2025-12-31", True)
 
 
 # ---- Views in a value's place ---------------------------------------------------------------------------------------
@@ -237,12 +237,12 @@ def test_view_replaces_the_value_for_purposes_that_need_only_it():
 
 
 def test_view_is_served_while_its_own_period_runs():
-    found = ends(ORDERS, FIGURES).of(value(BIRTH))
+    result = ends(ORDERS, FIGURES).of(value(BIRTH))
     later = day("2022-03-01")
 
-    assert found.serves("service-analytics", later, YEAR)
-    assert not found.serves("service-analytics", later, "profile.birth_date.age_band")
-    assert found.serves("service-analytics", day("2022-02-28"), "profile.birth_date.age_band")
+    assert result.serves("service-analytics", later, YEAR)
+    assert not result.serves("service-analytics", later, "profile.birth_date.age_band")
+    assert result.serves("service-analytics", day("2022-02-28"), "profile.birth_date.age_band")
 
 
 def test_view_replaces_the_value_after_the_last_claim_on_the_value():
@@ -272,19 +272,19 @@ def test_stricter_action_decides_on_the_same_day():
 
 
 def test_value_may_have_its_own_expiry():
-    found = ends(rule("order-fulfilment", "P3Y")).of(value(expires=day("2020-12-31")))
+    result = ends(rule("order-fulfilment", "P3Y")).of(value(expires=day("2020-12-31")))
 
-    assert ended(found) == ("2020-12-31", "expires", "erase")
+    assert ended(result) == ("2020-12-31", "expires", "erase")
 
 
 def test_review_keeps_a_value_past_a_limit():
     limit = Limit("old", span("P1Y"), Since.COLLECTED, "so it is", fields=("profile.email",), then="review")
     kept = day("2027-01-01")
-    found = ends(rule("order-fulfilment", "P3Y"), limits={"old": limit}).of(value(kept_until=kept))
-    assert (text(found.served_until), text(found.until), found.then) == ("2021-02-28", "2027-01-01", "review")
-    found = ends(rule("order-fulfilment", "P3Y")).of(value(kept_until=kept))
-    assert ended(found) == ("2027-01-01", "reviewed", "review")
-    assert not found.serves("order-fulfilment", day("2023-03-01"))
+    result = ends(rule("order-fulfilment", "P3Y"), limits={"old": limit}).of(value(kept_until=kept))
+    assert (text(result.served_until), text(result.until), result.then) == ("2021-02-28", "2027-01-01", "review")
+    result = ends(rule("order-fulfilment", "P3Y")).of(value(kept_until=kept))
+    assert ended(result) == ("2027-01-01", "reviewed", "review")
+    assert not result.serves("order-fulfilment", day("2023-03-01"))
 
 
 def test_values_of_an_erased_subject_end_by_their_own_expiry():
@@ -295,13 +295,13 @@ def test_values_of_an_erased_subject_end_by_their_own_expiry():
 
 
 def test_period_past_the_calendar_ends_on_its_last_day():
-    found = ends(rule("order-fulfilment", "P999Y")).of(value(start="9990-01-01"))
+    result = ends(rule("order-fulfilment", "P999Y")).of(value(start="9990-01-01"))
 
-    assert found.until == NEVER
+    assert result.until == NEVER
 
 
 def test_future_value_is_kept_from_its_own_day():
-    found = ends(rule("order-fulfilment", "P1Y")).of(value(start="2027-01-01"))
+    result = ends(rule("order-fulfilment", "P1Y")).of(value(start="2027-01-01"))
 
-    assert text(found.until) == "2028-01-01"
-    assert found.serves("order-fulfilment", day("2026-03-05"))
+    assert text(result.until) == "2028-01-01"
+    assert result.serves("order-fulfilment", day("2026-03-05"))

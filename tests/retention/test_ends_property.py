@@ -22,19 +22,19 @@ BEGIN, TODAY = 733_000, 739_680
 
 days = st.integers(BEGIN, TODAY)
 periods = st.builds(Period, st.integers(2, 130), st.integers(0, 40))
-sinces = st.sampled_from([each for each in Since if each != Since.DRAW_HELD])
+sinces = st.sampled_from([item for item in Since if item != Since.DRAW_HELD])
 
 
 @st.composite
 def rules(draw, *, by_relationship=True):
     names = draw(
-        st.sets(st.sampled_from(sorted(name for name, each in POLICIES.purposes.items() if each.collects)), max_size=6)
+        st.sets(st.sampled_from(sorted(name for name, item in POLICIES.purposes.items() if item.collects)), max_size=6)
     )
-    found = {}
+    result = {}
     for name in sorted(names):
         keep = draw(periods)
         law = name in LAWS
-        found[name] = Rule(
+        result[name] = Rule(
             name,
             keep,
             draw(sinces),
@@ -49,7 +49,7 @@ def rules(draw, *, by_relationship=True):
     for number in range(draw(st.integers(0, 2))):
         fields = tuple(draw(st.sets(st.sampled_from(FIELDS), min_size=1)))
         limits[str(number)] = Limit(str(number), draw(periods), draw(sinces), "r", fields=fields)
-    return Retention(found, limits, inactive=draw(st.none() | periods))
+    return Retention(result, limits, inactive=draw(st.none() | periods))
 
 
 clocks = st.builds(
@@ -93,26 +93,26 @@ def at_most(one, other):
 @given(rules(), applying, clocks, values)
 def test_end_is_between_minimum_and_latest_claim(retention, applies, its, value):
     ends = ends_of(retention, applies, its)
-    found = ends.of(value)
+    result = ends.of(value)
     unclaimed = max(value.start, value.arrived or 0) + 30
-    grounds = [each.until for each in found.claims if each.ground != "reviewed"] or [unclaimed]
+    grounds = [item.until for item in result.claims if item.ground != "reviewed"] or [unclaimed]
     latest = later(*grounds, value.kept_until or 0)
 
-    assert at_most(found.served_until, latest)
-    assert at_most(found.until, later(latest, found.least_until or 0))
-    for claim in found.claims:
-        assert claim.least is None or at_most(claim.least, found.until)
+    assert at_most(result.served_until, latest)
+    assert at_most(result.until, later(latest, result.least_until or 0))
+    for claim in result.claims:
+        assert claim.least is None or at_most(claim.least, result.until)
         assert applies.get(claim.ground) is None or at_most(claim.until, applies[claim.ground])
         assert claim.ground in applies or claim.ground == "reviewed"
-    assert found.until is None or found.until >= (value.kept_until or 0)
+    assert result.until is None or result.until >= (value.kept_until or 0)
     for _limit, end in ends.limits(value):
-        assert at_most(found.served_until, end)
-    assert at_most(found.served_until, value.expires)
-    if found.until is not None and found.until < NEVER:
-        assert not found.may_go(found.until)
-        assert found.may_go(found.until + 1)
-    if not retention.limits and value.expires is None and found.then in SELECTABLE:
-        assert found.served_until == latest  # and neither is anything let go before its latest ground
+        assert at_most(result.served_until, end)
+    assert at_most(result.served_until, value.expires)
+    if result.until is not None and result.until < NEVER:
+        assert not result.may_go(result.until)
+        assert result.may_go(result.until + 1)
+    if not retention.limits and value.expires is None and result.then in SELECTABLE:
+        assert result.served_until == latest  # and neither is anything let go before its latest ground
 
 
 @settings(max_examples=60, deadline=None)
@@ -133,7 +133,7 @@ def test_withdrawal_never_extends_retention(retention, applies, its, value, data
     name = data.draw(st.sampled_from(sorted(applies)))
     day = data.draw(st.integers(value.start, TODAY + 1))
     taken = applies | {name: day if applies[name] is None else min(day, applies[name])}
-    before, after = (ends_of(retention, each, its).of(value) for each in (applies, taken))
+    before, after = (ends_of(retention, item, its).of(value) for item in (applies, taken))
 
     assert at_most(after.until, later(before.until, max(value.start, value.arrived or 0) + 30))
     if name not in LAWS:
@@ -146,30 +146,30 @@ def test_view_does_not_extend_retention_of_the_value(retention, applies, its, va
     value = value._replace(field=BIRTH, expires=None, kept_until=None)
     figures = Rule("service-analytics", Period(2, 0), Since.COLLECTED, "r", fields={YEAR: Period(140, 0)})
     checks = Rule("fraud-prevention", period, Since.COLLECTED, "r", at_end={BIRTH: YEAR})
-    both = {each.purpose: each for each in (figures, checks)}
+    both = {item.purpose: item for item in (figures, checks)}
     ends = ends_of(replace(retention, rules=retention.rules | both, limits={}), applies | dict.fromkeys(both), its)
-    found = ends.of(value)
-    if found.then != YEAR:  # somebody needs the value itself for longer than anybody the year, or wants to look first
+    result = ends.of(value)
+    if result.then != YEAR:  # somebody needs the value itself for longer than anybody the year, or wants to look first
         return
     view = ends.of(value._replace(form=YEAR))
 
-    assert found.served_until == later(*(each.until for each in found.claims if each.views != {YEAR}))
-    assert view.served_until == later(*(each.until for each in found.claims if YEAR in each.views))
-    assert not at_most(view.served_until, found.served_until)
+    assert result.served_until == later(*(claim.until for claim in result.claims if claim.views != {YEAR}))
+    assert view.served_until == later(*(claim.until for claim in result.claims if YEAR in claim.views))
+    assert not at_most(view.served_until, result.served_until)
     assert view.then in SELECTABLE
 
 
 @settings(max_examples=60, deadline=None)
 @given(rules(), applying, clocks, values, days)
 def test_no_purpose_sees_a_value_past_its_own_claim(retention, applies, its, value, today):
-    found = ends_of(retention, applies, its, today).of(value)
-    for claim in found.claims:
-        own = [each for each in found.claims if each.ground == claim.ground]
-        if not any(each.runs(today) for each in own):
-            assert not found.serves(claim.ground, today)
-    if found.is_over(today):
-        seen = {name for name in POLICIES.purposes if found.serves(name, today)}
-        assert seen <= {each.ground for each in found.claims if each.is_demanded(today)}
+    result = ends_of(retention, applies, its, today).of(value)
+    for claim in result.claims:
+        own = [item for item in result.claims if item.ground == claim.ground]
+        if not any(item.runs(today) for item in own):
+            assert not result.serves(claim.ground, today)
+    if result.is_over(today):
+        seen = {name for name in POLICIES.purposes if result.serves(name, today)}
+        assert seen <= {item.ground for item in result.claims if item.is_demanded(today)}
 
 
 @settings(max_examples=60, deadline=None)
@@ -179,13 +179,13 @@ def test_lasting_is_a_lower_bound_of_service(retention, its, value, purpose):
     value = value._replace(expires=None, kept_until=None, collected=value.start, arrived=value.start)
     its = its.at_least({value.field.partition(".")[0]: value.start})  # a record has moved its own clock
     schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
-    field = next(each for each in POLICIES.catalogue.fields() if each.whole == value.field)
+    field = next(item for item in POLICIES.catalogue.fields() if item.whole == value.field)
     whole = schedule.lasting(purpose, [field]).least // 86_400_000_000
     if not whole or not any(
         POLICIES.purposes[purpose].covers(view) for view in POLICIES.catalogue.views() if view.field is field
     ):
         return
     today = value.start + whole
-    found = Ends(schedule, SubjectFacts(dict.fromkeys(POLICIES.purposes), its, today)).of(value)
+    result = Ends(schedule, SubjectFacts(dict.fromkeys(POLICIES.purposes), its, today)).of(value)
 
-    assert found.serves(purpose, today)
+    assert result.serves(purpose, today)

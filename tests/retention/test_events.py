@@ -41,8 +41,8 @@ async def test_event_moves_its_clock_forward_only(node):
 
 async def test_future_event_is_refused(node):
     subject = await node.create()
-    told = problem(await record(node, subject, "claim-opened", "2026-03-06"), 422, "event-in-future")
-    assert told["errors"][0]["at"] == "/on"
+    answer = problem(await record(node, subject, "claim-opened", "2026-03-06"), 422, "event-in-future")
+    assert answer["errors"][0]["at"] == "/on"
     problem(await record(node, subject, "moved-house"), 422, "invalid-body")
     assert (await stands(node, subject))["events"] == {}
 
@@ -65,14 +65,14 @@ async def test_contract_runs_from_its_beginning_to_its_end(node):
 async def test_audit_entry_names_the_event_and_not_the_day(node):
     subject = await node.create()
     pseudonym = await node.pseudonym(subject)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         await record(node, subject, "relationship-ended", "2024-05-06")
         await stands(node, subject)
-    assert [(each.action, each.decision, each.code, each.subjects) for each in made] == [
+    assert [(item.action, item.decision, item.code, item.subjects) for item in new_entries] == [
         ("record-event", "allowed", "relationship-ended", (pseudonym,)),
         ("read-retention", "allowed", None, (pseudonym,)),
     ]
-    assert "2024-05-06" not in repr(made)
+    assert "2024-05-06" not in repr(new_entries)
 
 
 async def test_caller_without_permission_is_denied(node):
@@ -116,24 +116,29 @@ async def test_concurrent_events_leave_the_later_day(place, clock):
     async with place.node(clock) as one, place.node(clock) as other:
         subject = await one.create()
         days = [f"2025-{month:02d}-01" for month in (4, 9, 2, 7)]
-        made = await asyncio.gather(
+        created = await asyncio.gather(
             *(record([one, other][n % 2], subject, "contract-ended", day) for n, day in enumerate(days))
         )
-        assert {each.status_code for each in made} <= {200, 201}
+        assert {item.status_code for item in created} <= {200, 201}
         assert (await stands(other, subject))["events"] == {"contract-ended": "2025-09-01"}
 
 
 async def test_prospect_becomes_customer_and_former_customer(node, clock):
     subject = await node.create()
     clock.advance(days=40)
-    found = await stands(node, subject)
-    assert (found["state"], found["since"], found["last_contact"], found["until"]) == ("prospect", TODAY, None, None)
+    result = await stands(node, subject)
+    assert (result["state"], result["since"], result["last_contact"], result["until"]) == (
+        "prospect",
+        TODAY,
+        None,
+        None,
+    )
     await buy(node, subject, "2026-04-10T08:00:00Z")
-    found = await stands(node, subject)
-    assert (found["state"], found["since"], found["last_contact"]) == ("customer", None, "2026-04-10")
-    assert found["records"] == {"purchase": "2026-04-10"}
+    result = await stands(node, subject)
+    assert (result["state"], result["since"], result["last_contact"]) == ("customer", None, "2026-04-10")
+    assert result["records"] == {"purchase": "2026-04-10"}
     await record(node, subject, "relationship-ended", "2026-04-12")
-    found = await stands(node, subject)
-    assert (found["state"], found["since"], found["until"]) == ("former", "2026-04-13", None)
+    result = await stands(node, subject)
+    assert (result["state"], result["since"], result["until"]) == ("former", "2026-04-13", None)
     await record(node, subject, "relationship-resumed", "2026-04-14")
     assert (await stands(node, subject))["state"] == "customer"

@@ -23,18 +23,23 @@ async def asked(node, subject, field, **more):
 
 
 async def only(node, subject, field, **more):
-    (found,) = (await asked(node, subject, field, **more))["values"]
-    return found
+    (value,) = (await asked(node, subject, field, **more))["values"]
+    return value
 
 
 async def test_explanation_lists_each_ground_with_its_days(node):
     subject = await somebody(node, bought=["2026-02-01T12:00:00Z"])
-    found = await only(node, subject, "name")
-    grounds = {each["ground"]: each for each in found["grounds"]}
+    result = await only(node, subject, "name")
+    grounds = {ground["ground"]: ground for ground in result["grounds"]}
 
-    assert (found["until"], found["by"], found["then"], found["state"]) == ("2036-02-01", "accounting", "erase", "kept")
-    assert (found["record"], found["starts"], found["collected"]) == (subject, "2026-03-05", "2026-03-05")
-    assert [each["ground"] for each in found["grounds"]] == [
+    assert (result["until"], result["by"], result["then"], result["state"]) == (
+        "2036-02-01",
+        "accounting",
+        "erase",
+        "kept",
+    )
+    assert (result["record"], result["starts"], result["collected"]) == (subject, "2026-03-05", "2026-03-05")
+    assert [ground["ground"] for ground in result["grounds"]] == [
         "accounting",
         "order-fulfilment",
         "customer-support",
@@ -56,7 +61,7 @@ async def test_explanation_lists_each_ground_with_its_days(node):
     }
     orders = grounds["order-fulfilment"]
     assert (orders["until"], orders["since"], orders["counted_from"]) == ("2029-03-05", "last-contact", "2026-03-05")
-    idle = {each["purpose"]: each["why"] for each in found["idle"]}
+    idle = {item["purpose"]: item["why"] for item in result["idle"]}
     assert idle == {
         "complaint-handling": "not-brought-about",
         "direct-marketing": "consent-missing",
@@ -72,7 +77,7 @@ async def test_explanation_of_each_record_and_of_one_record(node):
     one = await only(node, subject, "purchase.amount", record=newest["record"])
 
     assert (all_of_them["relationship"], all_of_them["today"], all_of_them["more"]) == ("customer", "2026-03-05", False)
-    assert [each["until"] for each in all_of_them["values"]] == ["2034-02-28", "2030-02-01"]
+    assert [value["until"] for value in all_of_them["values"]] == ["2034-02-28", "2030-02-01"]
     assert one == newest
     assert (await asked(node, subject, "purchase.amount", record=str(uuid4())))["values"] == []
 
@@ -85,36 +90,36 @@ async def test_explanation_shows_a_withdrawn_consent_with_its_day(node):
     assert (await only(node, subject, "preferences"))["until"] == "2027-03-05"  # a prospect's year
     node.services.clock.advance(days=20)
     assert (await node.post("support", path, {**body, "decision": "withdrawn"})).status_code == 201
-    found = await only(node, subject, "preferences")
+    result = await only(node, subject, "preferences")
 
-    (ground,) = found["grounds"]
+    (ground,) = result["grounds"]
     assert (ground["ground"], ground["until"], ground["lost"]) == ("direct-marketing", "2026-03-24", True)
-    assert (found["until"], found["state"]) == ("2026-03-24", "over")
+    assert (result["until"], result["state"]) == ("2026-03-24", "over")
 
 
 async def test_explanation_of_an_unclaimed_value(node):
     subject = await node.create_fully(preferences={"topics": ["tea"]})
-    found = await only(node, subject, "preferences")
+    result = await only(node, subject, "preferences")
 
-    assert (found["by"], found["until"], found["grounds"]) == ("unclaimed", "2026-04-04", [])
+    assert (result["by"], result["until"], result["grounds"]) == ("unclaimed", "2026-04-04", [])
 
 
 async def test_explanation_lists_limits(node):
     subject = await node.create_fully(national_id="12345678Z")
-    found = await only(node, subject, "national_id")
+    result = await only(node, subject, "national_id")
 
-    (limit,) = found["limits"]
+    (limit,) = result["limits"]
     assert (limit["name"], limit["until"], limit["since"]) == ("national-ids", "2027-03-05", "collected")
-    assert (found["by"], found["until"]) == ("fraud-prevention", "2026-09-05")
+    assert (result["by"], result["until"]) == ("fraud-prevention", "2026-09-05")
 
 
 async def test_explanation_announces_a_generalisation(node):
-    found = await only(node, await node.create(), "birth_date")
-    years = [each for each in found["grounds"] if each["views"] == ["profile.birth_date.year"]]
+    result = await only(node, await node.create(), "birth_date")
+    years = [ground for ground in result["grounds"] if ground["views"] == ["profile.birth_date.year"]]
 
-    assert (found["until"], found["by"]) == ("2029-03-05", "order-fulfilment")
-    assert found["then"] == "profile.birth_date.year"
-    assert [(each["ground"], each["until"]) for each in years] == [("service-analytics", "2036-03-05")]
+    assert (result["until"], result["by"]) == ("2029-03-05", "order-fulfilment")
+    assert result["then"] == "profile.birth_date.year"
+    assert [(year["ground"], year["until"]) for year in years] == [("service-analytics", "2036-03-05")]
 
 
 async def test_explanation_of_an_ended_value_and_of_its_review(node):
@@ -122,15 +127,15 @@ async def test_explanation_of_an_ended_value_and_of_its_review(node):
     node.services.clock.advance(days=5 * 366)  # longer than the apps' keys are good for
 
     async def at_the_end():
-        (found,) = (await explain_retention(node.services, operator_caller(DEFAULT_TENANT), subject, "email")).values
-        return found
+        (value,) = (await explain_retention(node.services, operator_caller(DEFAULT_TENANT), subject, "email")).values
+        return value
 
     assert (await at_the_end()).state == "over"
     ended = NewReview((subject, "profile", subject), "email", "review", date(2029, 3, 5))
     async with node.services.data.transaction() as connection:
         await open_reviews(connection, DEFAULT_TENANT, [ended], node.services.clock.now())
-    found = await at_the_end()
-    assert (found.state, found.review.kind, found.review.state) == ("in-review", "review", "open")
+    result = await at_the_end()
+    assert (result.state, result.review.kind, result.review.state) == ("in-review", "review", "open")
 
 
 async def test_explanation_lists_holds_on_covered_values(node):
@@ -141,10 +146,10 @@ async def test_explanation_lists_holds_on_covered_values(node):
     }  # fmt: skip
     placed = await node.post("dpo", "/v1/holds", body)
     assert placed.status_code == 201, placed.text
-    found = await only(node, subject, "email")
+    result = await only(node, subject, "email")
 
-    assert found["state"] == "held"
-    assert [(each["id"], each["purpose"]) for each in found["holds"]] == [(placed.json()["id"], "legal-claims")]
+    assert result["state"] == "held"
+    assert [(hold["id"], hold["purpose"]) for hold in result["holds"]] == [(placed.json()["id"], "legal-claims")]
     assert (await only(node, subject, "name"))["holds"] == []
 
 

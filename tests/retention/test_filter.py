@@ -56,24 +56,24 @@ def clocks(draw, collection, happened):
 @st.composite
 def standings(draw, policy_set, purpose):
     """The consents of a subject for whom steps 6 and 7 permit a read for the purpose."""
-    told = {}
-    for name, each in policy_set.purposes.items():
-        notices = sorted(purpose_ground(policy_set, each, TODAY.date()).notices)
+    answer = {}
+    for name, item in policy_set.purposes.items():
+        notices = sorted(purpose_ground(policy_set, item, TODAY.date()).notices)
         given_now = PurposeState(
             "given", to_microseconds(TODAY), notice=notices[-1] if notices else None, method="signature"
         )
         if name == purpose.name:
-            if each.rests_on_consent:
-                told[name] = given_now
+            if item.rests_on_consent:
+                answer[name] = given_now
         elif draw(st.booleans()):
             over = PurposeState(
                 "withdrawn",
                 to_microseconds(TODAY - draw(days_ago) * DAY),
-                objection="upheld" if may_object(each) else "none",
+                objection="upheld" if may_object(item) else "none",
                 objected_at=to_microseconds(TODAY - draw(days_ago) * DAY),
             )
-            told[name] = draw(st.sampled_from([given_now, over]))
-    return ConsentState(told)
+            answer[name] = draw(st.sampled_from([given_now, over]))
+    return ConsentState(answer)
 
 
 @st.composite
@@ -127,14 +127,14 @@ def test_own_claim_alone_gives_the_answer_of_all_claims(read):
 
 def test_quick_check_lasts_as_long_as_the_rules_allow():
     """Otherwise every read would use the full check, and the two properties above would test nothing."""
-    shipped_rules, own = (schedule_of(each) for each in sets())
+    shipped_rules, own = (schedule_of(item) for item in sets())
     name = next(field for field in shipped_rules.catalogue.fields() if field.whole == "profile.name")
     # Three years by order-fulfilment, a contract; a draw's values for three months only, wherever they may be.
-    found = shipped_rules.lasting("subject-rights", [name])
-    assert (found.least // 86_400_000_000, found.unless // 86_400_000_000) == (83, 3 * 12 * 28 - 1)
-    assert found.sources == (b"sweepstake-autumn", b"sweepstake-spring")
+    result = shipped_rules.lasting("subject-rights", [name])
+    assert (result.least // 86_400_000_000, result.unless // 86_400_000_000) == (83, 3 * 12 * 28 - 1)
+    assert result.sources == (b"sweepstake-autumn", b"sweepstake-spring")
     born = next(field for field in shipped_rules.catalogue.fields() if field.whole == "profile.birth_date")
     # A proof of age does not need the date, and yet no less than the date: the year does not do for it.
-    assert shipped_rules.lasting("subject-rights", [born]).unless == found.unless
+    assert shipped_rules.lasting("subject-rights", [born]).unless == result.unless
     assert own.lasting("customer-support", [name]).least // 86_400_000_000 == 2 * 12 * 28 - 1
     assert not own.lasting("customer-support", [name]).sources

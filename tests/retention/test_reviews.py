@@ -37,9 +37,9 @@ async def opened(node, ended):
 
 
 async def listed(node, state="open", **params):
-    found = await node.call("dpo", "GET", REVIEWS, params={"state": state, **params})
-    assert found.status_code == 200, found.text
-    return found.json()
+    answer = await node.call("dpo", "GET", REVIEWS, params={"state": state, **params})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 async def decide(node, review, body, role="dpo", **how):
@@ -56,15 +56,15 @@ async def test_reviews_are_listed_once_and_without_values(node):
     ada = await node.create()
     await opened(node, over(ada, "name", "birth_date.year"))
     await opened(node, over(ada, "name"))  # the next sweep finds it over as well
-    told = await listed(node)
-    assert sorted(each["field"] for each in told["reviews"]) == ["profile.birth_date.year", "profile.name"]
-    assert {(each["subject"], each["state"], each["ended_on"]) for each in told["reviews"]} == {
+    answer = await listed(node)
+    assert sorted(review["field"] for review in answer["reviews"]) == ["profile.birth_date.year", "profile.name"]
+    assert {(review["subject"], review["state"], review["ended_on"]) for review in answer["reviews"]} == {
         (ada, "open", "2026-03-04")
     }
-    assert "Ada" not in str(told)
+    assert "Ada" not in str(answer)
     first = await listed(node, limit=1)
     second = await listed(node, limit=1, after=first["next"])
-    assert first["reviews"] + second["reviews"] == told["reviews"]
+    assert first["reviews"] + second["reviews"] == answer["reviews"]
     assert second["next"] is None
 
 
@@ -74,21 +74,21 @@ async def test_kept_value_is_reviewed_again_after_its_day(node, clock):
     (review,) = (await listed(node))["reviews"]
     clock.advance(hours=1)
     async with node.new_entries() as entries:
-        told = (await decide(node, review["id"], KEEP)).json()
-    assert (told["state"], told["keep_until"]) == ("keep", "2026-06-30")
+        answer = (await decide(node, review["id"], KEEP)).json()
+    assert (answer["state"], answer["keep_until"]) == ("keep", "2026-06-30")
     assert await due_at(node, ada) == clock.now()  # the next sweep looks at the person
     (entry,) = entries
     assert (entry.action, entry.code, entry.fields) == ("decide-review", "keep-claim", ("profile.name",))
     assert entry.subjects == (await node.pseudonym(ada),)
     assert (await listed(node))["reviews"] == []
-    assert [each["id"] for each in (await listed(node, "decided"))["reviews"]] == [review["id"]]
+    assert [item["id"] for item in (await listed(node, "decided"))["reviews"]] == [review["id"]]
     place = over(ada, "name")[0].place
     days = await fetch_kept_days(node.services.data, DEFAULT_TENANT, [UUID(ada)])
     async with node.services.data.reading() as connection:
-        found = (await reviews_in(connection, DEFAULT_TENANT, [UUID(ada)]))[place]["name"]
+        result = (await reviews_in(connection, DEFAULT_TENANT, [UUID(ada)]))[place]["name"]
     last = date(2026, 6, 30).toordinal()
     assert days == {place: {"name": last}}
-    assert (found.keeps(last), found.keeps(last + 1)) == (True, False)
+    assert (result.keeps(last), result.keeps(last + 1)) == (True, False)
     await opened(node, over(ada, "name"))
     assert (await listed(node))["reviews"] == []  # decided is decided, until the day is over
     clock.advance(days=118)
@@ -104,8 +104,8 @@ async def test_last_decision_counts(node):
     assert (await decide(node, review["id"], {"decision": "erase"})).json()["state"] == "erase"
     assert await fetch_kept_days(node.services.data, DEFAULT_TENANT, [UUID(ada)]) == {}
     assert (await decide(node, review["id"], KEEP)).json()["state"] == "keep"
-    told = (await decide(node, review["id"], {"decision": "erase"})).json()
-    assert (told["state"], told["keep_until"]) == ("erase", None)
+    answer = (await decide(node, review["id"], {"decision": "erase"})).json()
+    assert (answer["state"], answer["keep_until"]) == ("erase", None)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ async def test_idempotency_key_makes_one_decision(sqlite_node):
     await opened(sqlite_node, over(ada, "name"))
     (review,) = (await listed(sqlite_node))["reviews"]
     async with sqlite_node.new_entries() as entries:
-        told = [await decide(sqlite_node, review["id"], KEEP, headers={"Idempotency-Key": "once"}) for _ in range(2)]
-    assert told[0].json() == told[1].json()
-    assert [(each.action, each.code) for each in entries] == [
+        answers = [await decide(sqlite_node, review["id"], KEEP, headers={"Idempotency-Key": "once"}) for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert [(entry.action, entry.code) for entry in entries] == [
         ("decide-review", "keep-claim"),
         ("decide-review", "replayed"),
     ]
@@ -160,8 +160,8 @@ async def test_reviews_are_closed_with_values_and_moved_with_records(node):
     async with node.services.data.transaction() as connection:
         await close_reviews(connection, DEFAULT_TENANT, [(of_sale[0].place, ["order"])])
         await move_reviews(connection, DEFAULT_TENANT, of=UUID(ada), to=UUID(charles))
-        found = await reviews_in(connection, DEFAULT_TENANT, [UUID(ada), UUID(charles)])
-        assert {place: set(fields) for place, fields in found.items()} == {
+        result = await reviews_in(connection, DEFAULT_TENANT, [UUID(ada), UUID(charles)])
+        assert {place: set(fields) for place, fields in result.items()} == {
             (UUID(charles), "profile", UUID(charles)): {"name"},
             (UUID(charles), "purchase", sale): {"amount"},
         }

@@ -64,13 +64,13 @@ async def there(node, subject) -> dict[str, list]:
     keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [whom])).get(whom)
     async with node.services.data.reading() as connection:
         rows = (await connection.execute(select(RECORD).where(RECORD.c.subject_id == whom))).all()
-    found: dict[str, list] = {}
+    result: dict[str, list] = {}
     for row in rows:
         where = record_aad(DEFAULT_TENANT, whom, row.collection, row.id)
         for name, stored in unpack(row.body).items():
             value = decode(keys.open(name, stored.sealed, where))
-            found.setdefault(f"{row.collection}.{name}", []).append(value)
-    return found
+            result.setdefault(f"{row.collection}.{name}", []).append(value)
+    return result
 
 
 async def put_in_force(node, *changes) -> None:
@@ -84,12 +84,12 @@ async def put_in_force(node, *changes) -> None:
 
 async def sweeps_on_record(node):
     """Return the audit entries of swept subjects."""
-    return [each for each in await node.entries() if each.action == "sweep" and each.subjects]
+    return [entry for entry in await node.entries() if entry.action == "sweep" and entry.subjects]
 
 
 async def write_to(node, subject, moment="2026-03-05T10:00:00Z", **fields):
     """Append an interaction."""
     body = {"channel": "email", "body": "Where is my order?", **fields}
-    made = await node.append("support", subject, "interaction", body, "customer-support", occurred_at=moment)
-    assert made.status_code == 201, made.text
-    return made.json()["id"]
+    created = await node.append("support", subject, "interaction", body, "customer-support", occurred_at=moment)
+    assert created.status_code == 201, created.text
+    return created.json()["id"]

@@ -29,8 +29,8 @@ async def subject(node, clock):
     clock.advance(seconds=(THEN - clock.now()).total_seconds())
     subject = await somebody(node, bought=["2022-01-05T12:00:00Z"])
     clock.advance(seconds=(NOW - clock.now()).total_seconds())
-    made = await node.post("support", f"/v1/subjects/{subject}/consents", SAID)
-    assert made.status_code == 201, made.text
+    created = await node.post("support", f"/v1/subjects/{subject}/consents", SAID)
+    assert created.status_code == 201, created.text
     for wrong in ("name", "phone"):
         said = {"fields": [wrong], "statement": "That is wrong."}
         assert (await node.post("dpo", f"/v1/subjects/{subject}/disputes", said)).status_code == 201
@@ -43,7 +43,7 @@ async def test_related_data_opens_under_the_key_that_stays(node, subject):
     (newest,) = await keys_of(node, subject)
     assert newest > 1
     shown = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()
-    assert [each["evidence"] for each in shown["history"] if each["evidence"]] == ["form 12, page 3"]
+    assert [event["evidence"] for event in shown["history"] if event["evidence"]] == ["form 12, page 3"]
     rows = await node.sql("SELECT field, details FROM rectification WHERE subject_id = :id", id=UUID(subject))
     assert [(field, version_of(bytes(details))) for field, details in rows] == [("name", newest)]
     for (details,) in await node.sql("SELECT details FROM rights_request WHERE details IS NOT NULL"):
@@ -85,8 +85,8 @@ async def test_a_value_written_during_a_sweep_is_neither_lost_nor_swept(node, cl
     writes = [buy(node, subject, f"2026-03-0{day}T10:00:00Z", order=f"new-{day}") for day in range(1, 5)]
     changes = [node.patch("sales", subject, profile, "order-fulfilment") for _ in range(1)]
     _counts, *_made = await asyncio.gather(swept(node), *writes, *changes)
-    found = await there(node, subject)
-    assert {f"new-{day}" for day in range(1, 5)} <= set(found["purchase.order"])
+    result = await there(node, subject)
+    assert {f"new-{day}" for day in range(1, 5)} <= set(result["purchase.order"])
     assert (await node.read("sales", subject, ["name"], "order-fulfilment")).json()["fields"] == {"name": ADA["name"]}
 
 

@@ -25,7 +25,7 @@ def over(vault_folder):
 
 def test_expired_values_are_previewed_dry_run_and_swept(in_vault, over):
     waiting = in_vault.json("retention", "due", "--days", "0")["waiting"]
-    assert [(each["field"], each["state"], each["values"]) for each in waiting] == [
+    assert [(job["field"], job["state"], job["values"]) for job in waiting] == [
         ("profile.email", "next-sweep", 1),
         ("profile.name", "next-sweep", 1),
     ]
@@ -33,14 +33,14 @@ def test_expired_values_are_previewed_dry_run_and_swept(in_vault, over):
     assert "profile.email" in shown
     assert "profile.name" not in shown
     would = in_vault.json("retention", "sweep", "--dry-run")
-    assert (would["people"], sum(each["values"] for each in would["would"])) == (1, 2)
+    assert (would["people"], sum(item["values"] for item in would["would"])) == (1, 2)
     assert "profile.name" in in_vault.ok("retention", "sweep", "--dry-run")
     swept = in_vault.json("retention", "sweep")
     assert (swept["state"], swept["counts"]["erased"], swept["counts"]["whole"]) == ("done", 2, 1)
     again = in_vault("retention", "sweep")
     assert again.exit_code == 0
     assert "0 people" in again.stderr
-    assert [each["counts"]["whole"] for each in in_vault.json("retention", "sweeps")] == [0, 1]
+    assert [item["counts"]["whole"] for item in in_vault.json("retention", "sweeps")] == [0, 1]
     assert "all" in in_vault.ok("retention", "sweeps")
     assert in_vault.json("retention", "due")["waiting"] == []
 
@@ -67,8 +67,8 @@ def test_large_sweep_waits_for_confirmation(in_vault, over, vault_folder):
     assert tried.exit_code == 1
     assert f"affect {FEW + 1} of {FEW + 1} people" in tried.stderr
     assert "cdv retention sweep --confirm" in tried.stderr
-    told = in_vault("retention", "sweep", "--json")
-    assert (told.exit_code, '"to-confirm"' in told.stdout) == (1, True)
+    answer = in_vault("retention", "sweep", "--json")
+    assert (answer.exit_code, '"to-confirm"' in answer.stdout) == (1, True)
     assert "to-confirm" in in_vault.ok("retention", "sweeps")
     swept = in_vault.json("retention", "sweep", "--confirm")
     assert (swept["state"], swept["counts"]["whole"]) == ("done", FEW + 1)

@@ -137,19 +137,19 @@ def test_nothing_ends_before_the_due_day(anybody, day, later):
 @given(people(), DAYS, st.integers(0, 3), st.sampled_from((POLICIES, TURNING)))
 def test_forecast_agrees_with_the_evaluation_on_that_day(anybody, today, which, policies):
     person, _standing = anybody
-    foreseen = [each for each in forecast(policies, person, moment(today)) if each.on is not None and not each.is_held]
-    days = [each.on for each in foreseen if today.toordinal() <= each.on < date.max.toordinal()]
+    foreseen = [item for item in forecast(policies, person, moment(today)) if item.on is not None and not item.is_held]
+    days = [item.on for item in foreseen if today.toordinal() <= item.on < date.max.toordinal()]
     day = days[which % len(days)] if days else today.toordinal()
     done = [
         (f"{look.row.collection}.{name}", then)
         for look in evaluate(policies, person, moment(date.fromordinal(day))).records
         for name, then in (
             *((name, "erase") for name in look.removed), *look.views.items(),
-            *((each.field, each.kind) for each in look.reviews),
+            *((review.field, review.kind) for review in look.reviews),
         )
     ]  # fmt: skip
-    assert Counter(each.name for each in foreseen if each.on <= day) == Counter(name for name, _then in done)
-    assert not Counter((each.name, each.then) for each in foreseen if each.on == day) - Counter(done)
+    assert Counter(item.name for item in foreseen if item.on <= day) == Counter(name for name, _then in done)
+    assert not Counter((item.name, item.then) for item in foreseen if item.on == day) - Counter(done)
 
 
 def test_forecast_considers_the_end_of_the_relationship():

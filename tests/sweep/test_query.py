@@ -31,13 +31,13 @@ async def test_preview_counts_by_day(node, clock):
     await two(node)
     await swept(node)
     go_to(clock, LAST_DAY - timedelta(days=89))
-    found = await preview(node.services, me())
-    shown = [tuple(dict(line).values()) for line in found.ends if line.field in {"profile.name", "profile.email"}]
+    result = await preview(node.services, me())
+    shown = [tuple(dict(line).values()) for line in result.ends if line.field in {"profile.name", "profile.email"}]
     assert shown == [
         (LAST_DAY + timedelta(days=1), "profile.email", "erase", 1),
         (LAST_DAY + timedelta(days=1), "profile.name", "erase", 2),
     ]
-    assert (found.waiting, found.next) == ([], None)
+    assert (result.waiting, result.next) == ([], None)
     assert (await preview(node.services, me(), days=89)).ends == []
 
 
@@ -45,13 +45,13 @@ async def test_preview_agrees_with_the_sweep(node, clock):
     people = await two(node)
     await swept(node)
     go_to(clock, LAST_DAY)
-    foreseen = sum(each.values for each in (await preview(node.services, me(), days=1)).ends)
+    foreseen = sum(end.values for end in (await preview(node.services, me(), days=1)).ends)
     clock.advance(days=1)
     waiting = (await preview(node.services, me(), days=0)).waiting
-    assert {each.state for each in waiting} == {"next-sweep"}
-    assert sum(each.values for each in waiting) == foreseen
+    assert {job.state for job in waiting} == {"next-sweep"}
+    assert sum(job.values for job in waiting) == foreseen
     assert (await swept(node)).erased == foreseen
-    assert {await state_of(node, each) for each in people} == {"erased"}
+    assert {await state_of(node, person) for person in people} == {"erased"}
     assert (await preview(node.services, me(), days=0)).waiting == []
 
 
@@ -62,11 +62,11 @@ async def test_dry_run_opens_and_writes_nothing(node, clock, monkeypatch):
     for name in (name for name in dir(SubjectKeys) if name.startswith("open")):
         monkeypatch.delattr(SubjectKeys, name)
     async with node.new_entries() as entries:
-        found = await dry_run(node.services, me())
+        result = await dry_run(node.services, me())
     monkeypatch.undo()
-    assert [(each.action, each.decision) for each in entries] == [("read-retention", "allowed")]
-    assert {(each.field, each.then) for each in found.would} >= {("profile.email", "erase")}
-    assert found.people == 3
+    assert [(entry.action, entry.decision) for entry in entries] == [("read-retention", "allowed")]
+    assert {(item.field, item.then) for item in result.would} >= {("profile.email", "erase")}
+    assert result.people == 3
     assert before == await node.sql("SELECT subject_id, collection, due_at, revision FROM record ORDER BY 1, 2")
     assert (await there(node, subject))["profile.email"] == ["ada@example.org"]
 
@@ -79,15 +79,15 @@ async def test_preview_pages_add_up(node, clock):
     parts = [await preview(node.services, me(), days=0, limit=2)]
     while parts[-1].next is not None:
         parts.append(await preview(node.services, me(), days=0, limit=2, after=parts[-1].next))
-    assert [each.people for each in parts] == [2, 2, 1]
+    assert [part.people for part in parts] == [2, 2, 1]
     assert sum(line.values for part in parts for line in part.waiting) == whole.waiting[0].values == 5
 
 
 async def test_preview_of_one_field(sqlite_node, clock):
     await two(sqlite_node)
     clock.advance(days=365 * 4)
-    found = await preview(sqlite_node.services, me(), field="email")
-    assert [(each.field, each.values) for each in found.waiting] == [("profile.email", 1)]
+    result = await preview(sqlite_node.services, me(), field="email")
+    assert [(job.field, job.values) for job in result.waiting] == [("profile.email", 1)]
 
 
 async def test_preview_shows_values_in_review(sqlite_node, clock):
@@ -96,8 +96,8 @@ async def test_preview_shows_values_in_review(sqlite_node, clock):
     await node.create_fully(name="Ada", notes="Prefers mornings.")
     clock.advance(days=365 * 4)
     await swept(node)
-    found = await preview(node.services, me())
-    assert [(each.field, each.state) for each in found.waiting] == [("profile.notes", "in-review")]
+    result = await preview(node.services, me())
+    assert [(job.field, job.state) for job in result.waiting] == [("profile.notes", "in-review")]
 
 
 async def test_sweep_is_started_and_listed_with_permission(node):
@@ -111,8 +111,8 @@ async def test_sweep_is_started_and_listed_with_permission(node):
     assert joined.json()["state"] == "waiting"
     await swept(node)
     listed = await node.call("dpo", "GET", SWEEPS)
-    (told,) = listed.json()["sweeps"]
-    assert (told["id"], told["state"], told["counts"]["people"]) == (started.json()["id"], "done", 1)
+    (sweep,) = listed.json()["sweeps"]
+    assert (sweep["id"], sweep["state"], sweep["counts"]["people"]) == (started.json()["id"], "done", 1)
     page = await node.call("dpo", "GET", DUE, params={"days": "30"})
     assert page.status_code == 200, page.text
     assert page.json()["ends"] == []

@@ -56,10 +56,10 @@ async def test_a_value_kept_by_law_stays_readable_under_a_new_key_and_older_keys
     await swept(node)
     clock.advance(days=365 * 4)
     assert (await swept(node)).whole == 0
-    found = await there(node, subject)
-    assert found["profile.name"] == [ADA["name"]]
-    assert found["purchase.order"] == ["order-0"]
-    assert not {"profile.email", "profile.phone", "profile.address"} & found.keys()
+    result = await there(node, subject)
+    assert result["profile.name"] == [ADA["name"]]
+    assert result["purchase.order"] == ["order-0"]
+    assert not {"profile.email", "profile.phone", "profile.address"} & result.keys()
     assert await keys_of(node, subject) == [2]
     ((state, kept),) = await node.sql("SELECT state, key_version FROM erasure WHERE subject_id = :id", id=UUID(subject))
     assert (state, kept) == ("done", 2)
@@ -113,9 +113,9 @@ async def test_the_audit_log_has_one_entry_per_swept_subject_with_the_deleted_fi
     clock.advance(days=365 * 4)
     await swept(node)
     await swept(node)
-    (told,) = await sweeps_on_record(node)
-    assert (told.subjects, told.code, told.decision) == ((whom,), "erased", "allowed")
-    assert told.fields == ("profile.email.clear",)
+    (answer,) = await sweeps_on_record(node)
+    assert (answer.subjects, answer.code, answer.decision) == ((whom,), "erased", "allowed")
+    assert answer.fields == ("profile.email.clear",)
 
 
 async def test_an_empty_record_is_deleted_and_its_subject_stays(node, clock):
@@ -166,8 +166,8 @@ async def test_a_value_kept_in_storage_only_is_counted_as_such(node, clock):
     clock.advance(days=365 * 4)
     assert (await swept(node)).restricted == 1
     assert await there(node, subject) == {"profile.notes": ["Prefers mornings."]}
-    told = (await sweeps_on_record(node))[-1]
-    assert (told.code, set(told.fields)) == ("erased", {"profile.name.clear", "profile.notes.clear"})
+    answer = (await sweeps_on_record(node))[-1]
+    assert (answer.code, set(answer.fields)) == ("erased", {"profile.name.clear", "profile.notes.clear"})
 
 
 async def test_a_subject_with_an_open_request_is_put_off_until_the_next_day(node, clock):
@@ -207,8 +207,8 @@ async def test_an_unreadable_value_does_not_stop_the_sweep_of_others(node, clock
     counts = await swept(node)
     assert (counts.unreadable, counts.whole) == (2, 1)
     assert await state_of(node, sound) == "erased"
-    failed = [each for each in await sweeps_on_record(node) if each.decision == "failed"]
-    assert {each.code for each in failed} == {"cannot-open"}
+    failed = [item for item in await sweeps_on_record(node) if item.decision == "failed"]
+    assert {item.code for item in failed} == {"cannot-open"}
     assert len(failed) == 2
 
 
@@ -234,8 +234,8 @@ async def test_of_two_concurrent_sweeps_only_one_runs(node, clock):
     people = [await node.create({"name": f"Ada {number}"}) for number in range(6)]
     clock.advance(days=365 * 4)
     runs = await asyncio.gather(*(sweep(node.services, DEFAULT_TENANT, pace=unpaced()) for _ in range(3)))
-    assert len([each for each in runs if each is not None]) == 1
-    assert {await state_of(node, each) for each in people} == {"erased"}
+    assert len([run for run in runs if run is not None]) == 1
+    assert {await state_of(node, person) for person in people} == {"erased"}
     assert len(await sweeps_on_record(node)) == 6
 
 
@@ -256,7 +256,7 @@ async def test_a_silent_sweep_is_taken_over_and_its_first_runner_stops(node, clo
     monkeypatch.setattr("vault.sweep.run.apply_plans", slow)
     assert await sweep(node.services, DEFAULT_TENANT, pace=unpaced()) is None
     assert others[0].counts.whole == 3
-    assert {await state_of(node, each) for each in people} == {"erased"}
+    assert {await state_of(node, person) for person in people} == {"erased"}
     assert len(await sweeps_on_record(node)) == 3
 
 

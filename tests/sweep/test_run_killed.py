@@ -65,9 +65,9 @@ async def working(node, living, until: asyncio.Event) -> list[str]:
 
 async def check_between(node, in_books, over):
     """Check that each subject has either all values or only those that stay, wherever the process was killed."""
-    found = await there(node, in_books) if await keys_of(node, in_books) else {}
-    assert {name: found.get(name) for name in KEPT} == KEPT
-    assert set(found) - set(KEPT) <= OTHERS
+    result = await there(node, in_books) if await keys_of(node, in_books) else {}
+    assert {name: result.get(name) for name in KEPT} == KEPT
+    assert set(result) - set(KEPT) <= OTHERS
     assert await state_of(node, in_books) == "active"
     if await state_of(node, over) == "erased":
         assert await rows_of(node, "record", over) == 0
@@ -83,14 +83,14 @@ OTHERS = {
 
 async def check_ended(node, in_books, over, job):
     """Check the state after the completed sweep."""
-    found = await there(node, in_books)
-    assert {name: found.get(name) for name in KEPT} == KEPT
-    assert not {"profile.email", "profile.phone"} & found.keys()
+    result = await there(node, in_books)
+    assert {name: result.get(name) for name in KEPT} == KEPT
+    assert not {"profile.email", "profile.phone"} & result.keys()
     assert await keys_of(node, in_books) == [max(await keys_of(node, in_books))]
     assert min(await keys_of(node, in_books)) > 1
     assert (await state_of(node, over), await keys_of(node, over)) == ("erased", [])
-    told = [each for each in await node.entries() if each.action == "sweep" and each.target == job.id]
-    assert sorted(each.code for each in told) == ["erased", "person-erased"]
+    entries = [entry for entry in await node.entries() if entry.action == "sweep" and entry.target == job.id]
+    assert sorted(item.code for item in entries) == ["erased", "person-erased"]
     async with node.services.data.reading() as connection:
         run = await find_sweep(connection, DEFAULT_TENANT, job.id)
     assert run.finished_at is not None
@@ -118,7 +118,7 @@ async def test_a_sweep_killed_at_any_point_is_completed_by_the_next_run(node, cl
     in_books, over, job = await prepare(node, 0, clock)
     passed = await job.points()
     await check_ended(node, in_books, over, job)
-    points = [each for each in passed if ".after" not in each]
+    points = [entry for entry in passed if ".after" not in entry]
     assert len(points) >= 20
     ended = asyncio.Event()
     work = asyncio.create_task(working(node, living, ended))

@@ -36,7 +36,7 @@ async def tried(node, **how):
 
 
 async def failures(node):
-    return [each.code for each in await node.entries() if each.action == "sweep" and each.decision == "failed"]
+    return [entry.code for entry in await node.entries() if entry.action == "sweep" and entry.decision == "failed"]
 
 
 def test_the_share_limit_does_not_apply_to_small_counts():
@@ -73,10 +73,10 @@ async def test_a_confirmed_sweep_runs_and_records_who_confirmed_it(node, clock):
     assert (await tried(node)).is_held_up
     run = await tried(node, confirm=True)
     assert (run.state, run.counts.whole) == ("done", len(people))
-    assert {await state_of(node, each) for each in people} == {"erased"}
-    told = [each for each in await node.entries() if each.action == "sweep" and not each.subjects]
-    assert [(each.decision, each.code) for each in told] == [("failed", "to-confirm"), ("allowed", "confirmed")]
-    assert {each.target for each in told} == {run.id}
+    assert {await state_of(node, person) for person in people} == {"erased"}
+    entries = [entry for entry in await node.entries() if entry.action == "sweep" and not entry.subjects]
+    assert [(item.decision, item.code) for item in entries] == [("failed", "to-confirm"), ("allowed", "confirmed")]
+    assert {item.target for item in entries} == {run.id}
 
 
 async def test_a_clock_years_ahead_deletes_nothing_and_leaves_no_pending_confirmation(node, clock):
@@ -86,7 +86,7 @@ async def test_a_clock_years_ahead_deletes_nothing_and_leaves_no_pending_confirm
     assert (await tried(node)).is_held_up
     clock.advance(days=-365 * 4 + 1)
     assert (await swept(node)).erased == 0
-    assert {await state_of(node, each) for each in people} == {"active"}
+    assert {await state_of(node, person) for person in people} == {"active"}
 
 
 async def test_a_confirmation_is_not_valid_for_later_policies(node, clock):
@@ -111,7 +111,7 @@ async def test_a_confirmation_is_not_valid_for_later_policies(node, clock):
     finally:
         running.apply_plans = before
     assert (run.id, run.state, run.counts.values.get("erased", 0)) == (confirmed.id, "to-confirm", 0)
-    assert {await state_of(node, each) for each in people} == {"active"}
+    assert {await state_of(node, person) for person in people} == {"active"}
 
 
 async def test_policies_activated_by_another_node_apply_at_once(place, node, clock):
