@@ -17,16 +17,16 @@ async def ask_for_hold(node, *subjects, role="dpo", **more):
     """Ask for a hold at the door; returns the answer."""
     body = {
         "matter": "LG-2026-0815", "owner": "legal-dept", "review_on": REVIEW,
-        "subjects": [str(each) for each in subjects], **more,
+        "subjects": [str(subject) for subject in subjects], **more,
     }  # fmt: skip
     return await node.post(role, HOLDS, body)
 
 
 async def hold_of(node, *subjects, **more) -> str:
     """Place a hold; returns its id."""
-    made = await ask_for_hold(node, *subjects, **more)
-    assert made.status_code == 201, made.text
-    return made.json()["id"]
+    created = await ask_for_hold(node, *subjects, **more)
+    assert created.status_code == 201, created.text
+    return created.json()["id"]
 
 
 async def lift(node, hold) -> None:
@@ -36,12 +36,12 @@ async def lift(node, hold) -> None:
 
 async def go_on(node) -> list[str]:
     """Run the erasures that go on, as their jobs do; returns their ids."""
-    found = await pending_resumes(node.services)
-    for each in found:
+    result = await pending_resumes(node.services)
+    for resume in result:
         for _name, step in RESUME_STEPS:
-            while (seconds := await step(node.services, each.tenant, each.id)) is not None:
+            while (seconds := await step(node.services, resume.tenant, resume.id)) is not None:
                 await asyncio.sleep(min(seconds, 0.05))
-    return [str(each.id) for each in found]
+    return [str(item.id) for item in result]
 
 
 async def certificates(node) -> list[dict]:

@@ -19,11 +19,13 @@ def test_hold_commands_from_placing_to_the_waiting_erasure(in_vault, subject, tm
     changed = in_vault.json("holds", "change", hold["id"], "--owner", "counsel-7", "--also-for", "accounting")
     assert (changed["owner"], changed["also_for"]) == ("counsel-7", ["accounting"])
     assert subject in in_vault.ok("holds", "show", hold["id"])
-    kept = {each["field"]: each["verdict"] for each in in_vault.json("erasures", "preview", subject)["verdicts"]}
+    kept = {
+        verdict["field"]: verdict["verdict"] for verdict in in_vault.json("erasures", "preview", subject)["verdicts"]
+    }
     assert kept["profile.email"] == "kept: hold"
     assert "settled" in str(in_vault.json("holds", "lift", hold["id"], "--reason", "settled"))
     assert in_vault.json("holds", "list") == []
-    assert [each["state"] for each in in_vault.json("holds", "list", "--all")] == ["lifted"]
+    assert [item["state"] for item in in_vault.json("holds", "list", "--all")] == ["lifted"]
 
 
 def test_file_of_subjects_with_an_invalid_line_is_refused(in_vault, subject, tmp_path):

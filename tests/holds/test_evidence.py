@@ -29,8 +29,8 @@ async def test_held_value_outlives_its_own_expiry(node, clock):
     subject = await node.create()
     fields = {"channel": "email", "body": "Where is my order?"}
     ends = {"expires_at": "2026-06-30T00:00:00Z"}
-    made = await node.append("support", subject, "interaction", fields, "customer-support", **ends)
-    assert made.status_code == 201, made.text
+    created = await node.append("support", subject, "interaction", fields, "customer-support", **ends)
+    assert created.status_code == 201, created.text
     hold = await hold_of(node, subject)
     go_to(clock, date(2026, 7, 1))
     await swept(node)
@@ -38,10 +38,10 @@ async def test_held_value_outlives_its_own_expiry(node, clock):
     assert await shown(node, subject, body) == {body: [fields["body"]]}
     asked = {"fields": ["body"], "purpose": "legal-claims"}
     page = await node.post("dpo", f"/v1/subjects/{subject}/records/interaction:read", asked)
-    assert [each["fields"] for each in page.json()["results"]] == [{"body": fields["body"]}]
+    assert [result["fields"] for result in page.json()["results"]] == [{"body": fields["body"]}]
     asked = {"fields": [body], "purpose": "legal-claims", "subject": subject}
-    told = await node.post("dpo", "/v1/decisions:explain", asked)
-    assert told.json()["fields"][body]["allowed"], told.text
+    answer = await node.post("dpo", "/v1/decisions:explain", asked)
+    assert answer.json()["fields"][body]["allowed"], answer.text
     own = await node.read("dpo", subject, [body], "subject-rights")
     assert own.json()["denied"][body]["code"] == "retention-over"
     await lift(node, hold)
@@ -74,7 +74,7 @@ async def test_hold_opens_no_other_value_of_an_erased_subject(node):
     assert books == {"name": ADA["name"], "purchase.order": ["order-0"]}
     listed = {"fields": ["order"], "purpose": "order-fulfilment"}
     page = await node.post("sales", f"/v1/subjects/{subject}/records/purchase:read", listed)
-    assert [each["fields"] for each in page.json()["results"]] == [{}]
+    assert [result["fields"] for result in page.json()["results"]] == [{}]
 
 
 async def generalise(node, subject):
@@ -133,7 +133,7 @@ async def test_held_values_are_not_used_to_find_duplicates(sqlite_node):
 
     async def found():
         answer = await node.post("dpo", f"/v1/subjects/{other}:duplicates")
-        return [each["matched"] for each in answer.json()["results"]]
+        return [result["matched"] for result in answer.json()["results"]]
 
     (before,) = await found()
     assert "email" not in before
@@ -153,7 +153,7 @@ async def test_subjects_with_generalised_values_are_merged_and_erased(node):
     assert (await there(node, other))["profile.birth_date.year"] == [1985]
     async with node.new_entries() as entries:
         await erase(node, other)
-    assert "profile.birth_date.year" in next(each for each in entries if each.action == "erase").fields
+    assert "profile.birth_date.year" in next(entry for entry in entries if entry.action == "erase").fields
     assert await state_of(node, other) == "erased"
 
 

@@ -22,7 +22,7 @@ async def test_hold_marks_subject_rows_and_writes_a_ledger_line(node):
     people = [await node.create() for _ in range(3)]
     free = await node.create()
     async with node.new_entries() as entries:
-        made = await ask_for_hold(
+        created = await ask_for_hold(
             node,
             *people,
             fields=["purchase.*", "email"],
@@ -30,20 +30,20 @@ async def test_hold_marks_subject_rows_and_writes_a_ledger_line(node):
             until="2026-01-31",
             also_for=["accounting"],
         )
-    assert made.status_code == 201, made.text
-    told = made.json()
-    assert told["fields"] == ["purchase.*", "profile.email"]
-    assert (told["state"], told["people"], told["purpose"]) == ("active", 3, "legal-claims")
-    for each in people:
-        (mark,) = await marks_of(node, each)
-        assert UUID(bytes=mark.hold) == UUID(told["id"])
+    assert created.status_code == 201, created.text
+    answer = created.json()
+    assert answer["fields"] == ["purchase.*", "profile.email"]
+    assert (answer["state"], answer["people"], answer["purpose"]) == ("active", 3, "legal-claims")
+    for person in people:
+        (mark,) = await marks_of(node, person)
+        assert UUID(bytes=mark.hold) == UUID(answer["id"])
         assert (mark.purpose, mark.also_for) == ("legal-claims", ("accounting",))
     assert await marks_of(node, free) == ()
     (entry,) = entries
-    assert (entry.action, entry.decision, str(entry.target)) == ("place-hold", "allowed", told["id"])
-    assert set(entry.subjects) == {await node.pseudonym(each) for each in people}
+    assert (entry.action, entry.decision, str(entry.target)) == ("place-hold", "allowed", answer["id"])
+    assert set(entry.subjects) == {await node.pseudonym(item) for item in people}
     ((kind, line),) = await ledger_lines(node)
-    assert (kind, line["hold"]["id"], sorted(line["added"])) == ("hold", told["id"], sorted(people))
+    assert (kind, line["hold"]["id"], sorted(line["added"])) == ("hold", answer["id"], sorted(people))
 
 
 async def test_a_hold_is_changed(node):
@@ -58,11 +58,11 @@ async def test_a_hold_is_changed(node):
     assert done.status_code == 200, done.text
     assert (done.json()["people"], done.json()["owner"]) == (2, "counsel-7")
     assert await marks_of(node, second) == ()
-    for each in (first, third):
-        assert [mark.also_for for mark in await marks_of(node, each)] == [("accounting",)]
+    for item in (first, third):
+        assert [mark.also_for for mark in await marks_of(node, item)] == [("accounting",)]
     shown = (await node.call("dpo", "GET", f"{HOLDS}/{hold}")).json()
     assert shown["subjects"] == sorted([first, third])
-    assert set(entries[0].subjects) == {await node.pseudonym(each) for each in (first, second, third)}
+    assert set(entries[0].subjects) == {await node.pseudonym(element) for element in (first, second, third)}
     assert (await ledger_lines(node))[-1][1]["removed"] == [second]
 
 
@@ -97,10 +97,10 @@ async def test_holds_due_for_review_are_listed_in_order(node, clock):
     assert (await node.call("dpo", "GET", f"{HOLDS}?due=true")).json()["holds"] == []
     clock.advance(days=210)  # 2026-10-01
     due = (await node.call("dpo", "GET", f"{HOLDS}?due=true")).json()["holds"]
-    assert [each["id"] for each in due] == [ids[day] for day in sorted(days)[:2]]
+    assert [hold["id"] for hold in due] == [ids[day] for day in sorted(days)[:2]]
     page = (await node.call("dpo", "GET", f"{HOLDS}?limit=2")).json()
     rest = (await node.call("dpo", "GET", f"{HOLDS}?limit=2&after={page['next']}")).json()
-    assert [each["review_on"] for each in (*page["holds"], *rest["holds"])] == sorted(days)
+    assert [item["review_on"] for item in (*page["holds"], *rest["holds"])] == sorted(days)
     assert rest["next"] is None
 
 
@@ -117,9 +117,9 @@ async def test_a_retried_call_places_one_hold(sqlite_node):
 async def test_hold_with_an_unknown_subject_is_not_placed(sqlite_node):
     node = sqlite_node
     subject, theirs = await node.create(), await node.create(tenant=OTHER)
-    for nobody in (str(uuid4()), theirs):
-        told = problem(await ask_for_hold(node, subject, nobody), 404, "subject-not-found")
-        assert "/subjects/1" in told["hint"]
+    for stranger in (str(uuid4()), theirs):
+        answer = problem(await ask_for_hold(node, subject, stranger), 404, "subject-not-found")
+        assert "/subjects/1" in answer["hint"]
     assert await marks_of(node, subject) == await marks_of(node, theirs) == ()
     assert await ledger_lines(node) == []
 
@@ -138,8 +138,8 @@ async def test_invalid_draft_is_refused_with_all_faults(sqlite_node):
         ({"review_on": "2026-03-05"}, "/review_on"),
     ]
     for more, at in wrong:
-        told = problem(await ask_for_hold(sqlite_node, subject, **more), 422, "invalid-hold")
-        assert [each["at"] for each in told["errors"]] == [at]
+        answer = problem(await ask_for_hold(sqlite_node, subject, **more), 422, "invalid-hold")
+        assert [error["at"] for error in answer["errors"]] == [at]
     assert await marks_of(sqlite_node, subject) == ()
 
 
@@ -187,10 +187,10 @@ async def test_hold_covers_thousands_of_subjects(sqlite_node):
     more = [{**row._asdict(), "id": uuid4(), "pseudonym": uuid4()} for _ in range(2_100)]
     async with node.services.data.transaction() as connection:
         await connection.execute(SUBJECT.insert(), more)
-    everybody = [*people, *(str(each["id"]) for each in more)]
+    everybody = [*people, *(str(item["id"]) for item in more)]
     async with node.new_entries() as entries:
         hold = await hold_of(node, *everybody)
-    assert [len(each.subjects) for each in entries] == [1000, 1000, 103]
+    assert [len(entry.subjects) for entry in entries] == [1000, 1000, 103]
     assert sum(len(line["added"]) for _kind, line in await ledger_lines(node)) == len(everybody)
     await lift(node, hold)
     assert await marks_of(node, everybody[-1]) == ()

@@ -43,9 +43,11 @@ async def test_erasure_keeps_held_values_and_erases_the_rest(node):
     own = await node.read("dpo", subject, ["email", "name"], "subject-rights")
     assert own.json()["fields"] == {"email": ADA["email"]}
     problem(await node.read("sales", subject, ["email"], "order-fulfilment"), 404, "subject-not-found")
-    told = await certificate(node, request)
-    assert "profile.name" in {line["field"] for line in told["erased"]}
-    assert {line["field"]: (line["ground"], line["article"], line["until"]) for line in told["kept"]} == dict.fromkeys(
+    answer = await certificate(node, request)
+    assert "profile.name" in {line["field"] for line in answer["erased"]}
+    assert {
+        line["field"]: (line["ground"], line["article"], line["until"]) for line in answer["kept"]
+    } == dict.fromkeys(
         ["profile.email", "purchase.order", "purchase.product", "purchase.amount", "purchase.currency"],
         ("hold", "17(3)(e)", None),
     )
@@ -58,8 +60,8 @@ async def test_lifting_the_hold_continues_the_erasure(node):
     assert await node.sql("SELECT 1 FROM record") != []
     await lift(node, hold)
     problem(await node.read("dpo", subject, ["email"], "legal-claims"), 404, "subject-not-found")
-    ended = [each async for each in work_off(node.services)]
-    assert [(each.work.workflow, each.seconds, each.code) for each in ended] == [("resume-erasure", None, None)]
+    ended = [item async for item in work_off(node.services)]
+    assert [(item.work.workflow, item.seconds, item.code) for item in ended] == [("resume-erasure", None, None)]
     assert await pending_work(node.services) == []
     assert await state_of(node, subject) == "erased"
     assert await keys_of(node, subject) == []
@@ -109,7 +111,7 @@ async def test_law_keeps_its_values_after_the_hold_is_lifted(node):
     await go_on(node)
     assert await state_of(node, subject) == await state_of(node, free) == "retained"
     for name in ("name", "purchase.order"):
-        shown = [await node.read("finance", each, [name], "accounting") for each in (subject, free)]
+        shown = [await node.read("finance", item, [name], "accounting") for item in (subject, free)]
         assert shown[0].json()["fields"] == shown[1].json()["fields"] != {}
     problem(await node.read("dpo", subject, ["name"], "legal-claims"), 404, "subject-not-found")
     own = await node.read("dpo", subject, ["name", "email"], "subject-rights")
@@ -160,14 +162,14 @@ async def test_continued_partial_erasure_spares_later_values(node, clock):
 async def test_removed_subject_is_released(node):
     first, second = [await somebody(node, external_ids={"shop": str(number)}) for number in range(2)]
     hold = await hold_of(node, first, second)
-    for each in (first, second):
-        await erase(node, each)
+    for item in (first, second):
+        await erase(node, item)
     changes = {"remove_subjects": [first]}
     assert (await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", changes)).status_code == 200
     again = {"add_subjects": [first]}
     problem(await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", again), 409, "erasure-under-way")
     await go_on(node)
-    assert [await state_of(node, each) for each in (first, second)] == ["erased", "retained"]
+    assert [await state_of(node, element) for element in (first, second)] == ["erased", "retained"]
     problem(await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", again), 404, "subject-not-found")
 
 
@@ -178,7 +180,7 @@ async def test_continued_erasure_waits_for_another_one(node):
     other = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
     await run(node.services, other, until="destroy-keys")
     await lift(node, hold)
-    (waiting,) = [each for each in await pending_work(node.services) if each.workflow == NAME]
+    (waiting,) = [item for item in await pending_work(node.services) if item.workflow == NAME]
     assert await begin(node.services, DEFAULT_TENANT, waiting.id) == SOON
     await run(node.services, other)
     await go_on(node)
@@ -243,7 +245,7 @@ async def test_concurrent_lifts_continue_the_erasure_once(node):
     answers = await asyncio.gather(
         *(node.post("dpo", f"/v1/holds/{hold}:lift", {"reason": "settled"}) for _ in range(4))
     )
-    assert sorted(each.status_code for each in answers) == [200, 409, 409, 409]
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
     assert len(await go_on(node)) == 1
     assert await state_of(node, subject) == "erased"
 
@@ -251,10 +253,10 @@ async def test_concurrent_lifts_continue_the_erasure_once(node):
 async def test_concurrent_holds_on_the_same_subjects_are_all_placed(node):
     people = [await node.create() for _ in range(4)]
     orders = (people, people[::-1], people[1:], people[2:] + people[:2])
-    answers = await asyncio.gather(*(ask_for_hold(node, *each) for each in orders))
-    assert [each.status_code for each in answers] == [201] * 4
-    for each in answers:
-        await lift(node, each.json()["id"])
+    answers = await asyncio.gather(*(ask_for_hold(node, *order) for order in orders))
+    assert [item.status_code for item in answers] == [201] * 4
+    for answer in answers:
+        await lift(node, answer.json()["id"])
     shown = await node.read("sales", people[0], ["name"], "order-fulfilment")
     assert shown.json()["fields"] == {"name": ADA["name"]}
 
@@ -262,12 +264,12 @@ async def test_concurrent_holds_on_the_same_subjects_are_all_placed(node):
 async def test_concurrent_write_precedes_the_hold_or_is_refused(node):
     subject = await node.create()
     changes = [{"phone": f"+44207946{number:04}"} for number in range(6)]
-    writes = [node.patch("sales", subject, each, "order-fulfilment", '"1"') for each in changes]
+    writes = [node.patch("sales", subject, change, "order-fulfilment", '"1"') for change in changes]
     placed, *answers = await asyncio.gather(ask_for_hold(node, subject), *writes)
     assert placed.status_code == 201
-    assert {each.status_code for each in answers} <= {200, 409, 412}
+    assert {answer.status_code for answer in answers} <= {200, 409, 412}
     shown = (await node.read("dpo", subject, ["phone"], "legal-claims")).json()["fields"]["phone"]
-    won = [change["phone"] for change, each in zip(changes, answers, strict=True) if each.status_code == 200]
+    won = [change["phone"] for change, item in zip(changes, answers, strict=True) if item.status_code == 200]
     assert shown == (won[0] if won else ADA["phone"])
     again = await node.patch("sales", subject, {"phone": None}, "order-fulfilment", '"2"' if won else '"1"')
     assert again.status_code == 409
@@ -298,7 +300,7 @@ async def test_resumed_erasure_survives_a_crash_at_any_point(sqlite_node):
     points = await Killable(node.place, STEPS, erasure).points()
     await ended(node, subject)
     # Around a step is after the commit of the one before it, or before its own.
-    points = [each for each in points if each.startswith(("data", "keys", "begin"))]
+    points = [item for item in points if item.startswith(("data", "keys", "begin"))]
     assert len(points) >= 10
     for number, point in enumerate(points, 1):
         subject, erasure = await held_back(node, number)

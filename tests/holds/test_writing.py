@@ -25,7 +25,7 @@ async def test_a_held_value_is_neither_changed_nor_erased_by_a_patch(node):
     for change in ({"phone": "+442079460999"}, {"phone": None}, {"address": {"city": "Leeds"}, "name": "Ada King"}):
         async with node.new_entries() as entries:
             problem(await node.patch("sales", subject, change, FULFILMENT, '"1"'), 409, "held")
-        assert [(each.action, each.decision, each.code) for each in entries] == [("update", "failed", "held")]
+        assert [(entry.action, entry.decision, entry.code) for entry in entries] == [("update", "failed", "held")]
     assert await shown(node, subject, "phone", "name") == {"phone": ADA["phone"], "name": ADA["name"]}
     free = await node.patch("sales", subject, {"name": "Ada King", "phone": ADA["phone"]}, FULFILMENT, '"1"')
     assert free.status_code == 200, free.text
@@ -88,7 +88,7 @@ async def test_survivor_of_a_merge_is_under_both_holds(node):
     for hold in (own, common, mine):
         assert (await node.call("dpo", "GET", f"/v1/holds/{hold}")).json()["subjects"] == [survivor]
     refused = await node.read("sales", survivor, ["name", "email"], FULFILMENT)
-    assert {each["code"] for each in refused.json()["denied"].values()} == {"held"}
+    assert {item["code"] for item in refused.json()["denied"].values()} == {"held"}
     for hold in (common, own):
         await lift(node, hold)
     left = (await node.read("sales", survivor, ["name", "email"], FULFILMENT)).json()

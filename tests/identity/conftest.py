@@ -35,8 +35,8 @@ class Received(NamedTuple):
 
     @property
     def code(self) -> str:
-        (found,) = CODE.findall(self.body)
-        return "".join(found)
+        (match,) = CODE.findall(self.body)
+        return "".join(match)
 
 
 class Inbox:

@@ -45,7 +45,7 @@ def texts(language):
 def keys(tree, before=""):
     """Name every text of a file with what is to be filled in there."""
     if isinstance(tree, dict):
-        return {found for key, each in tree.items() for found in keys(each, f"{before}/{key}")}
+        return {match for key, item in tree.items() for match in keys(item, f"{before}/{key}")}
     if isinstance(tree, list):
         return {(before, len(tree))}
     return {(before, frozenset(name for _text, name, _spec, _how in string.Formatter().parse(tree) if name))}
@@ -58,14 +58,14 @@ def test_every_language_says_all_that_english_says(language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_kind_reason_and_ground_has_a_text(language):
-    told = texts(language)
-    assert set(told["kinds"]) == set(REQUEST_KINDS)
-    assert set(told["reasons"]) == set(get_args(Extension.__annotations__["reason"].removeprefix("Literal")) or
+    answer = texts(language)
+    assert set(answer["kinds"]) == set(REQUEST_KINDS)
+    assert set(answer["reasons"]) == set(get_args(Extension.__annotations__["reason"].removeprefix("Literal")) or
                                        {"complexity", "number"})  # fmt: skip
     grounds = {
         code for kind in REQUEST_KINDS.values() for regime in get_args(Regime) for code in kind.refusal_grounds(regime)
     }
-    assert grounds <= set(told["grounds"])
+    assert grounds <= set(answer["grounds"])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -128,7 +128,7 @@ def person(text):
 async def test_a_person_is_written_to_in_their_language(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create({**ADA, "language": "de"}))
     request = new_id()
-    async with sqlite_mailing.new_entries() as made:
+    async with sqlite_mailing.new_entries() as new_entries:
         content = LetterContent("request-received", {"id": request, **RECEIVED})
         outcome = await notify_person(sqlite_mailing.services, "default", subject, content)
     assert outcome == "sent"
@@ -138,7 +138,7 @@ async def test_a_person_is_written_to_in_their_language(sqlite_mailing, inbox):
     assert "Löschung Ihrer Daten" in letter.body
     assert str(request) in letter.body
     assert "Ada" not in letter.raw.decode().replace("ada@", "")
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.decision, entry.target) == ("send-notice", "allowed", request)
     assert entry.subjects == (await sqlite_mailing.pseudonym(subject),)
 
@@ -169,20 +169,20 @@ async def test_a_person_without_an_address_is_no_error(sqlite_mailing, inbox):
 
 async def test_a_vault_without_mail_works(sqlite_node):
     subject = person(await sqlite_node.create())
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         content = LetterContent("restriction-lifting", {"on": date(2026, 4, 1)})
-        told = await notify_person(sqlite_node.services, "default", subject, content)
-    assert told == "mail-not-configured"
-    assert made == []
+        answer = await notify_person(sqlite_node.services, "default", subject, content)
+    assert answer == "mail-not-configured"
+    assert new_entries == []
 
 
 async def test_a_refusal_of_the_relay_is_recorded(sqlite_mailing, inbox):
     inbox.refuse = "550 no such user"
     subject = person(await sqlite_mailing.create())
-    async with sqlite_mailing.new_entries() as made:
+    async with sqlite_mailing.new_entries() as new_entries:
         content = LetterContent("package-ready", {"kind": "access", "id": new_id(), "until": date(2026, 4, 1)})
         assert await notify_person(sqlite_mailing.services, "default", subject, content) == "mail-failed"
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.decision, entry.code) == ("send-notice", "failed", "mail-failed")
 
 
@@ -195,11 +195,11 @@ async def test_a_person_gets_so_many_letters_a_day_and_no_more_whoever_orders_th
             content = LetterContent("request-received", {"id": new_id(), **RECEIVED})
             return [await notify_person(node.services, "default", subject, content) for _ in range(number)]
 
-        async with node.new_entries() as made:
+        async with node.new_entries() as new_entries:
             assert await send(ada, 5) == ["sent"] * 3 + ["too-many-letters"] * 2
-        codes = [(entry.action, entry.decision, entry.code) for entry in made]
+        codes = [(entry.action, entry.decision, entry.code) for entry in new_entries]
         assert codes == [("send-notice", "allowed", None)] * 3 + [("send-notice", "failed", "too-many-letters")] * 2
-        assert {entry.subjects for entry in made} == {(await node.pseudonym(ada),)}
+        assert {entry.subjects for entry in new_entries} == {(await node.pseudonym(ada),)}
         assert await send(grace, 1) == ["sent"]  # others have budgets of their own
         assert len(inbox.letters) == 4
         await node.read("support", ada, ["name"], "customer-support")

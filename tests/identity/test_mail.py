@@ -49,7 +49,7 @@ async def test_the_letter_names_the_sender_if_the_settings_do_not(inbox):
     letter = Letter("ada@example.org", "One", "1", sender="dpo@other.example")
     await mail_to(inbox, "").send(letter)
     await mail_to(inbox).send(letter)
-    assert [each.sender for each in inbox.letters] == ["dpo@other.example", FROM]
+    assert [item.sender for item in inbox.letters] == ["dpo@other.example", FROM]
 
 
 async def test_without_a_relay_or_a_sender_nothing_is_sent(inbox):
@@ -130,7 +130,7 @@ async def test_a_body_cannot_end_a_letter_or_begin_another(inbox):
 async def test_an_international_domain_is_encoded_by_idna_2008(inbox):
     await mail_to(inbox).send(Letter("ada@straße.example", "One", "1"))
     assert inbox.last().recipients == ["ada@xn--strae-oqa.example"]  # IDNA 2003 would write to strasse.example
-    assert not any("SMTPUTF8" in each for each in inbox.last().options)
+    assert not any("SMTPUTF8" in option for option in inbox.last().options)
 
 
 async def test_an_international_local_part_requires_smtputf8(inbox):
@@ -217,9 +217,9 @@ async def test_answers_of_the_relay_are_not_in_errors_or_logs(inbox):
     written = lines.getvalue()
     assert written.count("a letter was not sent") == 3
     said = [json.loads(line) for line in written.splitlines()]
-    assert all("dropped" not in each for each in said)
+    assert all("dropped" not in load for load in said)
     assert "ada" not in written
-    assert "1234" not in str([{**each, "timestamp": None} for each in said])  # whose digits may be any
+    assert "1234" not in str([{**load, "timestamp": None} for load in said])  # whose digits may be any
 
 
 def test_the_repr_of_a_letter_shows_no_content():

@@ -21,9 +21,9 @@ async def call(node, me, method, path, json=None, **headers):
 
 
 async def submit(node, me, kind="access", **more):
-    made = await call(node, me, "POST", MINE, {"kind": kind, **more})
-    assert made.status_code == 201, made.text
-    return made.json()
+    created = await call(node, me, "POST", MINE, {"kind": kind, **more})
+    assert created.status_code == 201, created.text
+    return created.json()
 
 
 @pytest.fixture
@@ -33,18 +33,18 @@ async def ada(mailing):
 
 async def test_a_person_submits_an_access_request_and_it_is_started(mailing, inbox, ada):
     me = await signed_in(mailing, inbox)
-    async with mailing.new_entries() as made:
+    async with mailing.new_entries() as new_entries:
         request = await submit(mailing, me)
     assert request["state"] == "approved"
     pseudonym = await mailing.pseudonym(ada)
-    assert {(each.action, each.principal_name, each.subjects) for each in made} >= {
+    assert {(item.action, item.principal_name, item.subjects) for item in new_entries} >= {
         ("submit-request", "the-person", (pseudonym,))
     }
     shown = (await call(mailing, me, "GET", f"{MINE}/{request['id']}")).json()
     assert (shown["kind"], shown["verified"], shown["channel"]) == ("access", "fresh", "self-service")
-    assert [each["move"] for each in shown["history"]] == ["receive", "verify", "approve"]
+    assert [event["move"] for event in shown["history"]] == ["receive", "verify", "approve"]
     listed = (await call(mailing, me, "GET", MINE)).json()["requests"]
-    assert [each["id"] for each in listed] == [request["id"]]
+    assert [row["id"] for row in listed] == [request["id"]]
 
 
 async def test_what_cannot_be_undone_needs_a_fresh_session(sqlite_mailing, clock, inbox):
@@ -115,9 +115,9 @@ async def test_a_package_needs_a_fresh_session(sqlite_mailing, inbox, clock):
     answer = await call(node, me, "GET", f"{MINE}/{request}/package")
     assert answer.status_code == 409  # it is not packed yet
     clock.advance(minutes=10)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         problem(await call(node, me, "GET", f"{MINE}/{request}/package"), 403, "fresh-session-needed")
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.code, entry.subjects) == (
         "download-package", "fresh-session-needed", (await node.pseudonym(subject),),
     )  # fmt: skip
@@ -173,9 +173,9 @@ async def test_each_action_of_a_person_has_one_audit_entry(sqlite_mailing, inbox
         ("POST", f"{MINE}/{request}:cancel", ("move-request", "allowed", (pseudonym,), UUID(request))),
         ("DELETE", "/v1/me/session", ("end-session", "allowed", (pseudonym,), UUID(me["Authorization"][12:44]))),
     ):
-        async with node.new_entries() as made:
+        async with node.new_entries() as new_entries:
             await call(node, me, method, path)
-        (entry,) = made
+        (entry,) = new_entries
         assert (entry.action, entry.decision, entry.subjects, entry.target) == expected
 
 
@@ -183,11 +183,11 @@ async def test_the_requests_of_a_person_per_day_are_limited(mailing, inbox, ada,
     me = await signed_in(mailing, inbox)
     for _ in range(MOST_A_DAY):
         await submit(mailing, me, "erasure")
-    async with mailing.new_entries() as made:
+    async with mailing.new_entries() as new_entries:
         answer = await call(mailing, me, "POST", MINE, {"kind": "access"}, **{"Idempotency-Key": "one-more"})
     problem(answer, 429, "rate-limited")
     assert int(answer.headers["retry-after"]) <= 86_400
-    assert [(each.action, each.code, each.subjects) for each in made] == [
+    assert [(item.action, item.code, item.subjects) for item in new_entries] == [
         ("submit-request", "rate-limited", (await mailing.pseudonym(ada),))
     ]
     clock.advance(days=1)
@@ -228,5 +228,5 @@ async def test_a_person_encrypts_one_package_at_a_time(sqlite_mailing, inbox, mo
     ask = {"passphrase": "correct horse battery staple"}
     path = f"{MINE}/{request}/package:download"
     answers = await asyncio.gather(*(call(node, me, "POST", path, ask) for _ in range(4)))
-    assert sorted(each.status_code for each in answers) == [200, 429, 429, 429]
+    assert sorted(answer.status_code for answer in answers) == [200, 429, 429, 429]
     assert (await call(node, me, "POST", path, ask)).status_code == 200

@@ -52,15 +52,15 @@ async def mine(node, headers):
 
 async def test_a_person_signs_in_and_out(mailing, inbox):
     subject = await mailing.create(external_ids={"shop": "4711"})
-    async with mailing.new_entries() as made:
+    async with mailing.new_entries() as new_entries:
         headers = await signed_in(mailing, inbox, BY_NUMBER)
         assert inbox.last().recipients == ["ada@example.org"]
         assert (await mine(mailing, headers)).json() == {"requests": []}
         assert (await mailing.call(None, "DELETE", END, headers=headers)).status_code == 204
         problem(await mine(mailing, headers), 401, "not-authenticated")
     pseudonym = await mailing.pseudonym(subject)
-    told = [(each.action, each.decision, each.principal_name, each.subjects == (pseudonym,)) for each in made]
-    assert told == [
+    answers = [(item.action, item.decision, item.principal_name, item.subjects == (pseudonym,)) for item in new_entries]
+    assert answers == [
         ("send-code", "allowed", "the-person", False),
         ("send-code", "allowed", "vault", True),  # of the letter itself
         ("open-session", "allowed", "the-person", True),
@@ -76,10 +76,10 @@ async def test_codes_and_tokens_are_stored_nowhere(sqlite_mailing, inbox):
     code, token = inbox.last().code, headers["Authorization"].removeprefix("Bearer ")
     for table in ("identity_code", "subject_session"):
         for row in await sqlite_mailing.sql(f"SELECT * FROM {table}"):
-            told = b" ".join(bytes(each) if isinstance(each, bytes) else str(each).encode() for each in row)
+            answer = b" ".join(bytes(value) if isinstance(value, bytes) else str(value).encode() for value in row)
             for secret in (code, token, token[-43:], "ada@example.org"):
-                assert secret.encode() not in told
-    assert all(code not in str(each) and token not in str(each) for each in await sqlite_mailing.entries())
+                assert secret.encode() not in answer
+    assert all(code not in str(entry) and token not in str(entry) for entry in await sqlite_mailing.entries())
 
 
 async def test_spaces_and_hyphens_in_a_typed_code_are_ignored(sqlite_mailing, inbox):
@@ -110,7 +110,7 @@ async def test_the_answer_is_the_same_for_known_and_unknown_people(sqlite_mailin
         answers.append((answer.status_code, sorted(answer.json()), sorted(answer.headers), len(answer.content)))
         await sqlite_mailing.services.mail.settled()
         letters.append(len(inbox.letters))
-    assert len({json.dumps(each) for each in answers}) == 1
+    assert len({json.dumps(item) for item in answers}) == 1
     assert letters == [1, 1, 1, 1, 1]
 
 
@@ -198,7 +198,7 @@ async def test_the_work_is_the_same_beyond_the_limit_of_a_person(sqlite_mailing,
         await ask(sqlite_mailing, {"identity": {"external_id": {system: "1"}}})
         counts.append({**work.counts, "relay": inbox.steps - steps})
     assert len(inbox.letters) == 3
-    assert all(each == counts[0] for each in counts)
+    assert all(count == counts[0] for count in counts)
 
 
 async def test_a_code_for_an_unknown_person_opens_no_session(sqlite_mailing):
@@ -220,8 +220,8 @@ async def test_every_wrong_code_gets_one_answer(sqlite_mailing, inbox, clock):
     late = await ask(node)
     clock.advance(minutes=10)
     answers.append(await enter(node, late, inbox.last().code))  # too old
-    told = [{k: v for k, v in problem(each, 404, "code-invalid").items() if k not in {"audit", "request_id"}} for each in answers]  # fmt: skip
-    assert all(each == told[0] for each in told)
+    answer = [{k: v for k, v in problem(item, 404, "code-invalid").items() if k not in {"audit", "request_id"}} for item in answers]  # fmt: skip
+    assert all(item == answer[0] for item in answer)
 
 
 async def test_an_invalid_claim_is_refused(sqlite_mailing):
@@ -255,18 +255,18 @@ async def test_every_answer_is_the_same_for_known_and_unknown_tenants(mailing):
     for tenant in ("default", OTHER, *UNKNOWN):
         body = {"identity": {"email": "ada@example.org"}, "tenant": tenant}
         asked = [await mailing.post(None, SESSIONS, body) for _ in range(4)]
-        assert [each.status_code for each in asked] == [202, 202, 202, 429]
+        assert [question.status_code for question in asked] == [202, 202, 202, 429]
         entered = await enter(mailing, asked[0].json()["session"], "00000000")
         problem(entered, 404, "code-invalid")
         wrong = await mailing.post(None, SESSIONS, {**body, "identity": {"email": "lovelace"}})
-        answers.append([_alike(each) for each in (*asked, entered, wrong)])
-    assert all(each == answers[0] for each in answers)
+        answers.append([_alike(item) for item in (*asked, entered, wrong)])
+    assert all(answer == answers[0] for answer in answers)
 
 
 async def test_a_vault_without_mail_answers_alike_for_known_and_unknown_tenants(sqlite_node):
-    answers = [await sqlite_node.post(None, SESSIONS, {**BY_MAIL, "tenant": each}) for each in (OTHER, *UNKNOWN)]
-    assert {each.status_code for each in answers} == {409}
-    assert all(_alike(each) == _alike(answers[0]) for each in answers)
+    answers = [await sqlite_node.post(None, SESSIONS, {**BY_MAIL, "tenant": item}) for item in (OTHER, *UNKNOWN)]
+    assert {answer.status_code for answer in answers} == {409}
+    assert all(_alike(answer) == _alike(answers[0]) for answer in answers)
 
 
 async def test_a_claim_at_an_unknown_tenant_reaches_no_one_and_uses_up_no_limit_of_a_person(mailing, inbox):
@@ -303,8 +303,8 @@ async def test_concurrent_guesses_are_counted(mailing, inbox):
     session = await ask(mailing)
     code = inbox.last().code
     guesses = [f"{(int(code) + 1 + number) % 10**8:08}" for number in range(20)]
-    answers = await asyncio.gather(*(enter(mailing, session, each) for each in guesses))
-    assert {each.status_code for each in answers} == {404}
+    answers = await asyncio.gather(*(enter(mailing, session, guess) for guess in guesses))
+    assert {answer.status_code for answer in answers} == {404}
     ((attempts,),) = await mailing.sql("SELECT attempts FROM identity_code")
     assert attempts == 5
     problem(await enter(mailing, session, code), 404, "code-invalid")
@@ -314,7 +314,7 @@ async def test_concurrent_uses_of_a_code_open_one_session(mailing, inbox):
     await mailing.create()
     session = await ask(mailing)
     answers = await asyncio.gather(*(enter(mailing, session, inbox.last().code) for _ in range(4)))
-    assert sorted(each.status_code for each in answers) == [201, 404, 404, 404]
+    assert sorted(answer.status_code for answer in answers) == [201, 404, 404, 404]
     assert len(await mailing.sql("SELECT id FROM subject_session")) == 1
 
 
@@ -380,7 +380,7 @@ async def test_concurrent_requests_for_codes_are_limited(mailing, inbox):
     await mailing.create()
     answers = await asyncio.gather(*(mailing.post(None, SESSIONS, BY_MAIL) for _ in range(8)))
     await mailing.services.mail.settled()
-    assert sorted(each.status_code for each in answers) == [202] * 3 + [429] * 5
+    assert sorted(answer.status_code for answer in answers) == [202] * 3 + [429] * 5
     assert len(inbox.letters) == 3
 
 
@@ -388,10 +388,10 @@ async def test_other_identifiers_of_the_same_person_share_the_limit_and_reveal_n
     subject = await sqlite_mailing.create(external_ids={"shop": "4711", "erp": "9"})
     for body in (BY_MAIL, BY_NUMBER, {"identity": {"external_id": {"erp": "9"}}}):
         await ask(sqlite_mailing, body)
-    async with sqlite_mailing.new_entries() as made:
+    async with sqlite_mailing.new_entries() as new_entries:
         await ask(sqlite_mailing, {"identity": {"external_id": {"shop": "4711", "erp": "9"}}})  # 202 all the same
     assert len(inbox.letters) == 3
-    (_, entry) = made
+    (_, entry) = new_entries
     assert (entry.action, entry.decision, entry.code) == ("send-code", "failed", "enough-codes")
     assert entry.subjects == (await sqlite_mailing.pseudonym(subject),)
 
@@ -412,7 +412,7 @@ async def test_unauthenticated_calls_flood_neither_the_log_nor_the_database(sqli
         assert await node.count() == before + 3
         clock.advance(minutes=1)
         problem(await attempt(), status, code)
-        entry = [each for each in await node.entries() if each.action == action][-1]
+        entry = [item for item in await node.entries() if item.action == action][-1]
         assert (entry.decision, entry.code, entry.count) == ("denied", code, 7)
 
 
@@ -423,7 +423,7 @@ async def test_tries_of_unknown_codes_do_not_use_up_the_limit_for_others(mailing
     assert (await enter(mailing, used, inbox.last().code)).status_code == 201
     session = await ask(mailing)
     answers = [await enter(mailing, junk, "00000000") for _ in range(10) for junk in (str(uuid4()), used)]
-    assert [each.status_code for each in answers] == [404] * 8 + [429] * 12
+    assert [answer.status_code for answer in answers] == [404] * 8 + [429] * 12
     assert (await enter(mailing, session, inbox.last().code)).status_code == 201
 
 
@@ -453,28 +453,28 @@ async def test_tries_of_live_codes_are_limited(sqlite_mailing, inbox, monkeypatc
     await sqlite_mailing.create()
     sessions = [await ask(sqlite_mailing, {"identity": {"email": f"e{n}@example.org"}}) for n in range(2)]
     session = await ask(sqlite_mailing)
-    answers = [await enter(sqlite_mailing, each, "00000000") for each in sessions for _ in range(4)]
-    assert {each.status_code for each in answers} == {404}
+    answers = [await enter(sqlite_mailing, item, "00000000") for item in sessions for _ in range(4)]
+    assert {answer.status_code for answer in answers} == {404}
     problem(await enter(sqlite_mailing, session, inbox.last().code), 429, "rate-limited")
 
 
 async def test_requests_for_codes_are_aggregated_on_the_log_and_letters_are_not(mailing, clock, monkeypatch):
     monkeypatch.setattr(sign_in, "MOST_ENTRIES_A_MINUTE", 3)
     subject = await mailing.create()
-    async with mailing.new_entries() as made:
+    async with mailing.new_entries() as new_entries:
         for number in range(8):
             await ask(mailing, {"identity": {"email": f"stranger{number}@example.org"}})
         await ask(mailing)
         await ask(mailing, {"identity": {"email": "stranger@example.org"}, "tenant": OTHER})
         clock.advance(minutes=1)
         await ask(mailing, {"identity": {"email": "another@example.org"}})
-    assert [(each.tenant, each.principal_name, each.count, each.target is None) for each in made] == [
+    assert [(item.tenant, item.principal_name, item.count, item.target is None) for item in new_entries] == [
         *[("default", "the-person", 1, False)] * 3,
         ("default", "vault", 1, False),  # the letter: it is on the log with the person's pseudonym in any case
         (OTHER, "the-person", 1, False),  # each tenant has its own log
         ("default", "the-person", 7, True),
     ]
-    assert made[3].subjects == (await mailing.pseudonym(subject),)
+    assert new_entries[3].subjects == (await mailing.pseudonym(subject),)
 
 
 # ---- The session -----------------------------------------------------------------------------------------------------
@@ -531,18 +531,18 @@ async def test_the_same_address_is_another_person_in_another_tenant(sqlite_maili
     await sqlite_mailing.create()
     subject = await sqlite_mailing.create(tenant=OTHER)
     headers = await signed_in(sqlite_mailing, inbox, {**BY_MAIL, "tenant": OTHER})
-    async with sqlite_mailing.new_entries() as made:
+    async with sqlite_mailing.new_entries() as new_entries:
         assert (await mine(sqlite_mailing, headers)).status_code == 200
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.tenant, entry.subjects) == (OTHER, (await sqlite_mailing.pseudonym(subject),))
 
 
 async def test_a_letter_that_cannot_be_sent_is_recorded(sqlite_mailing, inbox):
     subject = await sqlite_mailing.create()
     inbox.refuse = "550 no such user"
-    async with sqlite_mailing.new_entries() as made:
+    async with sqlite_mailing.new_entries() as new_entries:
         await ask(sqlite_mailing)
-    (_, entry) = made
+    (_, entry) = new_entries
     assert (entry.action, entry.decision, entry.code) == ("send-code", "failed", "mail-failed")
     assert entry.subjects == (await sqlite_mailing.pseudonym(subject),)
 

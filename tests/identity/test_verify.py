@@ -34,9 +34,9 @@ async def portal(place):
 
 async def submit(node, role="portal", kind="access", *, tenant="default", **who):
     body = {"kind": kind, **(who or {"identity": ADAS})}
-    made = await node.post(role, REQUESTS, body, tenant=tenant)
-    assert made.status_code == 201, made.text
-    return made.json()["id"]
+    created = await node.post(role, REQUESTS, body, tenant=tenant)
+    assert created.status_code == 201, created.text
+    return created.json()["id"]
 
 
 async def verify(node, role, request, body, **how):
@@ -58,19 +58,22 @@ async def shown(node, request):
 async def test_a_code_verifies_and_access_is_approved_by_rule(mailing, portal, inbox):
     subject = await mailing.create()
     request = await submit(mailing)
-    async with mailing.new_entries() as made:
+    async with mailing.new_entries() as new_entries:
         code = await send(mailing, request)
         answer = await verify(mailing, portal, request, {"code_id": code, "code": inbox.last().code})
     assert answer.status_code == 200, answer.text
     assert answer.json().keys() == {"id", "state", "due", "level"}
     assert (answer.json()["state"], answer.json()["level"]) == ("approved", "fresh")
-    found = await shown(mailing, request)
-    assert found["verification"] | {"at": None} == {"how": "code", "level": "fresh", "at": None, "by": None, "contact": "email", "young_contact": False}  # fmt: skip
+    result = await shown(mailing, request)
+    assert result["verification"] | {"at": None} == {"how": "code", "level": "fresh", "at": None, "by": None, "contact": "email", "young_contact": False}  # fmt: skip
     pseudonym = await mailing.pseudonym(subject)
-    assert {each.subjects for each in made} == {(pseudonym,)}
-    assert [each.action for each in made][:2] == ["send-code", "send-code"]  # that it was asked for, and that it went
-    assert {each.action for each in made[2:]} == {"verify-identity"}
-    assert {each.target for each in made if each.action == "verify-identity"} == {UUID(request)}
+    assert {item.subjects for item in new_entries} == {(pseudonym,)}
+    assert [item.action for item in new_entries][:2] == [
+        "send-code",
+        "send-code",
+    ]  # that it was asked for, and that it went
+    assert {item.action for item in new_entries[2:]} == {"verify-identity"}
+    assert {item.target for item in new_entries if item.action == "verify-identity"} == {UUID(request)}
 
 
 @on_sqlite
@@ -90,7 +93,7 @@ async def test_an_erasure_waits_for_staff_after_a_fresh_code(mailing, portal, in
 @on_sqlite
 async def test_the_answers_are_the_same_whether_or_not_there_is_such_a_person(mailing, portal, inbox):
     await mailing.create()
-    told = []
+    answers = []
     for identity in (ADAS, NOBODY):
         request = await submit(mailing, identity=identity)
         asked = await verify(mailing, portal, request, {"send_code": True})
@@ -98,13 +101,13 @@ async def test_the_answers_are_the_same_whether_or_not_there_is_such_a_person(ma
         code_id = asked.json()["code_id"]
         tried = await verify(mailing, portal, request, {"code_id": code_id, "code": "0000 0000"})
         seen = await mailing.call(portal, "GET", f"{REQUESTS}/{request}")
-        told.append(
+        answers.append(
             [
-                (each.status_code, _without_ids(each.json()), sorted(each.headers.keys() - {"content-length"}))
-                for each in (asked, tried, seen)
+                (item.status_code, _without_ids(item.json()), sorted(item.headers.keys() - {"content-length"}))
+                for item in (asked, tried, seen)
             ]
         )
-    assert json.dumps(told[0]) == json.dumps(told[1])
+    assert json.dumps(answers[0]) == json.dumps(answers[1])
     assert len(inbox.letters) == 1
 
 
@@ -147,19 +150,19 @@ async def test_a_code_is_tried_five_times_and_used_once(mailing, portal, inbox):
     code_id = await send(mailing, request)
     code = inbox.last().code
     wrong = [f"{(int(code) + 1 + number) % 10**8:08}" for number in range(12)]
-    bodies = [{"code_id": code_id, "code": each} for each in wrong]
-    answers = await asyncio.gather(*(verify(mailing, portal, request, each) for each in bodies))
-    assert {each.status_code for each in answers} == {404}
+    bodies = [{"code_id": code_id, "code": finding} for finding in wrong]
+    answers = await asyncio.gather(*(verify(mailing, portal, request, body) for body in bodies))
+    assert {answer.status_code for answer in answers} == {404}
     problem(await verify(mailing, portal, request, {"code_id": code_id, "code": code}), 404, "code-invalid")
     code_id = await send(mailing, request)
     right = {"code_id": code_id, "code": inbox.last().code}
     answers = await asyncio.gather(*(verify(mailing, portal, request, right) for _ in range(4)))
-    statuses = sorted(each.status_code for each in answers)
+    statuses = sorted(answer.status_code for answer in answers)
     assert statuses[0] == 200
     assert set(statuses[1:]) <= {404, 409}
     async with mailing.services.data.reading() as connection:
         history = await events_of(connection, "default", UUID(request))
-    assert [each.move for each in history].count("verify") == 1
+    assert [event.move for event in history].count("verify") == 1
 
 
 @on_sqlite
@@ -168,9 +171,9 @@ async def test_a_wrong_guess_is_recorded_with_the_person(mailing, portal, inbox)
     request = await submit(mailing)
     code_id = await send(mailing, request)
     wrong = f"{(int(inbox.last().code) + 1) % 10**8:08}"
-    async with mailing.new_entries() as made:
+    async with mailing.new_entries() as new_entries:
         await verify(mailing, portal, request, {"code_id": code_id, "code": wrong})
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.decision, entry.code) == ("verify-identity", "failed", "code-invalid")
     assert (entry.subjects, entry.target) == ((await mailing.pseudonym(subject),), UUID(request))
 
@@ -252,7 +255,7 @@ async def test_codes_are_sent_to_the_stored_contact_only(mailing, portal, inbox)
     body = {"send_code": True, "contact": "mallory@example.org"}
     problem(await verify(mailing, portal, request, body), 422, "invalid-body")
     await send(mailing, request)
-    assert [each.recipients for each in inbox.letters] == [["ada@example.org"]]
+    assert [letter.recipients for letter in inbox.letters] == [["ada@example.org"]]
 
 
 # ---- Apps that vouch, staff with evidence ----------------------------------------------------------------------------
@@ -263,10 +266,10 @@ async def test_an_app_vouches_for_a_person_signed_in_there(node, portal):
     access = await submit(node, subject=subject)
     answer = await verify(node, portal, access, {"vouch": {"level": "single", "evidence": "signed in with a passkey"}})
     assert (answer.status_code, answer.json()["level"]) == (200, "single")
-    found = await shown(node, access)
+    result = await shown(node, access)
     app = (await node.caller(portal)).principal.id
-    assert found["verification"]["by"] == str(app)
-    assert [each["note"] for each in found["history"] if each["move"] == "verify"] == ["signed in with a passkey"]
+    assert result["verification"]["by"] == str(app)
+    assert [event["note"] for event in result["history"] if event["move"] == "verify"] == ["signed in with a passkey"]
     erasure = await submit(node, kind="erasure", subject=subject)
     stale = await verify(node, portal, erasure, {"vouch": {"level": "single"}})
     problem(stale, 409, "fresh-identity-needed")
@@ -309,7 +312,7 @@ async def test_evidence_of_staff_is_sealed(node, portal):
     words = "identity card seen at the counter"
     answer = await verify(node, "dpo", request, {"evidence": words})
     assert (answer.status_code, answer.json()["level"]) == (200, "fresh")
-    assert words in [each["note"] for each in (await shown(node, request))["history"]]
+    assert words in [event["note"] for event in (await shown(node, request))["history"]]
     for table in ("rights_request", "request_event", "audit_entry"):
         for row in await node.sql(f"SELECT body FROM {table}"):
             assert b"counter" not in bytes(row[0])

@@ -130,13 +130,13 @@ async def test_whoever_changes_an_address_the_former_one_is_told(mailing, inbox,
     await write(mailing, ada, THIEF, tmp_path)
     assert await changes_of(mailing, ada) == [("email", "replaced", True, False)]
     before = len(inbox.letters)
-    async with mailing.new_entries() as made:
+    async with mailing.new_entries() as new_entries:
         assert await write_letters(mailing) == [None]
     (letter,) = inbox.letters[before:]
     assert letter.recipients == [OLD]
     assert "this e-mail address was replaced by another one" in " ".join(letter.body.split())
     assert THIEF not in letter.raw.decode()
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.decision, entry.subjects) == (
         "send-notice", "allowed", (await mailing.pseudonym(UUID(ada)),),
     )  # fmt: skip
@@ -177,14 +177,14 @@ async def test_an_address_that_is_written_back_is_a_changed_one(mailing, inbox, 
 async def test_letters_are_in_the_persons_language_and_say_what_was_done(mailing, inbox, clock):
     second = "zweite@example.org"
     subject = await settled(mailing, clock, email=OLD, language="de")
-    for changes, told, words in [
+    for changes, reports, words in [
         ({"email_secondary": second}, OLD, "eine E-Mail-Adresse wurde hinzugefügt"),
         ({"email_secondary": None}, second, "diese E-Mail-Adresse wurde entfernt"),
         ({"email": THIEF}, OLD, "diese E-Mail-Adresse wurde durch eine andere ersetzt"),
     ]:
         await change(mailing, subject, changes, "dpo", "subject-rights")
         assert await write_letters(mailing) == [None]
-        assert (inbox.last().recipients, inbox.last().message["Content-Language"]) == ([told], "de")
+        assert (inbox.last().recipients, inbox.last().message["Content-Language"]) == ([reports], "de")
         assert words in " ".join(inbox.last().body.split())
 
 
@@ -257,8 +257,8 @@ async def test_a_merge_with_a_made_up_person_is_no_way_round(mailing, inbox, ada
     await nothing_comes_of_it(mailing, inbox)
     before = len(inbox.letters)
     await write_letters(mailing)
-    told = [letter.recipients for letter in inbox.letters[before:]]
-    assert told == ([[OLD]] if thief_stays else [])
+    answers = [letter.recipients for letter in inbox.letters[before:]]
+    assert answers == ([[OLD]] if thief_stays else [])
 
 
 async def test_a_merge_keeps_what_both_had_and_tells_an_address_that_is_dropped(mailing, inbox, clock):
@@ -287,7 +287,7 @@ async def test_a_merge_takes_the_letters_and_the_age_of_the_duplicates_addresses
 async def test_the_former_address_goes_with_the_person_and_is_in_their_package_before(mailing, ada):
     await change(mailing, ada, {"email": THIEF})
     sections = await exported(mailing, ada)
-    assert [(each.field, each.kind, each.former) for each in sections["contact_changes"]] == [
+    assert [(item.field, item.kind, item.former) for item in sections["contact_changes"]] == [
         ("profile.email", "replaced", OLD)
     ]
     assert (await carry_out(mailing, ada, "erasure")).state == "completed"
@@ -311,9 +311,9 @@ async def test_an_address_that_is_removed_and_written_again_is_a_changed_one(mai
 async def test_a_code_for_a_request_proves_no_more(mailing, inbox, ada):
     await change(mailing, ada, {"email": THIEF})
     for kind, code in (("access", None), ("erasure", "fresh-identity-needed")):
-        made = await mailing.post("support", "/v1/requests", {"subject": ada, "kind": kind})
-        assert made.status_code == 201, made.text
-        path = f"/v1/requests/{made.json()['id']}"
+        created = await mailing.post("support", "/v1/requests", {"subject": ada, "kind": kind})
+        assert created.status_code == 201, created.text
+        path = f"/v1/requests/{created.json()['id']}"
         sent = await mailing.post("support", f"{path}:verify", {"send_code": True})
         assert sent.status_code == 202, sent.text
         await mailing.services.mail.settled()

@@ -98,13 +98,13 @@ def counts(report):
 
 async def rows_of(node) -> dict[str, int]:
     """Count the rows of all tables that an import fills."""
-    found = {}
+    result = {}
     for table in ("subject", "record", "external_ref", "blind_index", "audit_subject", "import_chunk"):
-        ((found[table],),) = await node.sql(f"SELECT count(*) FROM {table}")
+        ((result[table],),) = await node.sql(f"SELECT count(*) FROM {table}")
     if node.services.data.dialect == "postgresql":  # where batches lead to their people by arrays
         ((batched,),) = await node.sql("SELECT coalesce(sum(cardinality(pseudonyms)), 0) FROM audit_batch")
-        found["audit_subject"] += batched
-    return found
+        result["audit_subject"] += batched
+    return result
 
 
 async def subject_of(node, value, system="shop", tenant="default"):

@@ -44,9 +44,15 @@ def test_an_import_reports_its_result_in_one_line(cdv, mapping, tmp_path):
 
 def test_json_output_contains_nothing_else(cdv, mapping, tmp_path):
     done = cdv(people_csv(tmp_path / "a.csv", 20), "--mapping", mapping, "--json", "--dry-run")
-    told = json.loads(done.stdout)
-    assert told["dry_run"] is True
-    assert (told["lines"], told["created"], told["updated"], told["unchanged"], told["refused"]) == (20, 20, 0, 0, 0)
+    answer = json.loads(done.stdout)
+    assert answer["dry_run"] is True
+    assert (answer["lines"], answer["created"], answer["updated"], answer["unchanged"], answer["refused"]) == (
+        20,
+        20,
+        0,
+        0,
+        0,
+    )
     assert json.loads(cdv(tmp_path / "a.csv", "--mapping", mapping, "--json").stdout)["created"] == 20
 
 
@@ -57,8 +63,8 @@ def test_refused_lines_are_written_to_a_file_that_only_the_owner_can_read(cdv, m
     assert "refused: bad-format 1, duplicate-in-file 1" in done.stderr
     written = tmp_path / "refused.jsonl"
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
-    told = [json.loads(line) for line in written.read_text().splitlines()]
-    assert [(each["line"], each["code"], each["field"]) for each in told] == [
+    answers = [json.loads(line) for line in written.read_text().splitlines()]
+    assert [(item["line"], item["code"], item["field"]) for item in answers] == [
         (3, "bad-format", "email"),
         (4, "duplicate-in-file", None),
     ]
@@ -147,8 +153,8 @@ def test_the_progress_bar_shows_no_value(tmp_path, monkeypatch):
 def test_the_public_data_set_is_imported_by_one_command(cdv):
     done = cdv("--dataset", "completejourney", "--limit-purchases", 5_000, "--json")
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert {name: (part["created"], part["updated"], part["refused"]) for name, part in told.items()} == {
+    answer = json.loads(done.stdout)
+    assert {name: (part["created"], part["updated"], part["refused"]) for name, part in answer.items()} == {
         "households": (2_469, 0, 0),
         "demographics": (0, 801, 0),
         "purchases": (5_000, 0, 0),
@@ -165,11 +171,11 @@ async def test_an_imported_household_has_the_values_of_the_data_set(sqlite_node,
     from vault.imports.run import ImportRequest, import_file
 
     async def bring_all_in():
-        found = {}
+        result = {}
         for part in prepare(Path(tmp_path), purchases=5_000):
             asked = ImportRequest(part.path, part.mapping)
-            found[part.name] = counts(await import_file(sqlite_node.services, None, asked))
-        return found
+            result[part.name] = counts(await import_file(sqlite_node.services, None, asked))
+        return result
 
     await bring_all_in()
     first = await subject_of(sqlite_node, "1", "completejourney")

@@ -34,7 +34,7 @@ async def done(node, *items, **how):
 
 
 async def codes(node, *items):
-    return [[each["code"] for each in it.get("errors", [])] for it in (await done(node, *items))["results"]]
+    return [[item["code"] for item in it.get("errors", [])] for it in (await done(node, *items))["results"]]
 
 
 async def may_market(node, subject):
@@ -45,8 +45,8 @@ async def may_market(node, subject):
 async def test_an_imported_consent_counts_from_the_next_read_on(node):
     subject = await node.create()
     assert not await may_market(node, subject)
-    told = await done(node, {**YES, "subject": subject, "evidence": "scan 4711", "channel": "store"})
-    assert (told["written"], told["there"], told["refused"]) == (1, 0, 0)
+    answer = await done(node, {**YES, "subject": subject, "evidence": "scan 4711", "channel": "store"})
+    assert (answer["written"], answer["there"], answer["refused"]) == (1, 0, 0)
     assert await may_market(node, subject)
     listed = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()
     (event,) = listed["history"]
@@ -64,7 +64,7 @@ async def test_the_same_statement_is_not_written_twice(node):
     subject = await node.create()
     item = {**YES, "subject": subject}
     first, again = await done(node, item, item), await done(node, item)
-    assert [each["state"] for each in first["results"]] == ["written", "there"]
+    assert [result["state"] for result in first["results"]] == ["written", "there"]
     assert again["results"] == [{"id": first["results"][0]["id"], "state": "there"}]
     assert len(await node.sql("SELECT 1 FROM consent_event WHERE subject_id = :id", id=UUID(subject))) == 1
 
@@ -77,12 +77,14 @@ async def test_the_same_statement_from_another_source_is_a_new_event(node):
 
 async def test_faults_are_reported_per_item_and_the_others_are_imported(node):
     subject = await node.create()
-    told = await done(node, {**YES, "subject": subject}, {**YES, "subject": str(uuid4())}, {"purpose": 7}, "no object")
-    assert [each.get("state") for each in told["results"]] == ["written", None, None, None]
-    assert [each["errors"][0]["code"] for each in told["results"][1:]] == [
+    answer = await done(
+        node, {**YES, "subject": subject}, {**YES, "subject": str(uuid4())}, {"purpose": 7}, "no object"
+    )
+    assert [result.get("state") for result in answer["results"]] == ["written", None, None, None]
+    assert [result["errors"][0]["code"] for result in answer["results"][1:]] == [
         "subject-not-found", "invalid-body", "invalid-body",
     ]  # fmt: skip
-    assert (told["written"], told["refused"]) == (1, 3)
+    assert (answer["written"], answer["refused"]) == (1, 3)
     assert await may_market(node, subject)
 
 
@@ -130,8 +132,8 @@ async def test_an_imported_consent_does_not_replace_a_recorded_refusal(node):
     assert (await node.post("support", f"/v1/subjects/{subject}/consents", said)).status_code == 201
     late = START.isoformat()
     for source in ("old-crm", "shop"):
-        told = await done(node, {**YES, "subject": subject, "occurred_at": late}, source=source)
-        assert told["written"] == 1
+        answer = await done(node, {**YES, "subject": subject, "occurred_at": late}, source=source)
+        assert answer["written"] == 1
     assert not await may_market(node, subject)
 
 
@@ -162,17 +164,17 @@ async def test_an_imported_objection_to_marketing_is_final(node):
 async def test_a_childs_consent_needs_a_guardian(node):
     subject = await node.create_fully(birth_date=f"{START.year - 10}-01-01")
     assert await codes(node, {**YES, "subject": subject}) == [["guardian-needed"]]
-    told = {**YES, "subject": subject, "by": "guardian", "evidence": "form 4711"}
-    assert await codes(node, told) == [[]]
+    answer = {**YES, "subject": subject, "by": "guardian", "evidence": "form 4711"}
+    assert await codes(node, answer) == [[]]
 
 
 async def test_json_lines_are_accepted_as_well_as_an_array(node):
     subject = await node.create()
-    lines = "\n".join(json.dumps({**each, "subject": subject}) for each in (NO, YES)) + "\n\nno json\n"
+    lines = "\n".join(json.dumps({**item, "subject": subject}) for item in (NO, YES)) + "\n\nno json\n"
     headers = {"Content-Type": "application/x-ndjson"}
     answer = await node.post("dpo", "/v1/consents:import?source=old-crm", headers=headers, content=lines.encode())
     assert answer.status_code == 200, answer.text
-    assert [each.get("state") for each in answer.json()["results"]] == ["written", "written", None]
+    assert [result.get("state") for result in answer.json()["results"]] == ["written", "written", None]
 
 
 async def test_an_import_needs_a_source(node):
@@ -193,7 +195,7 @@ async def test_an_import_needs_the_permission(node, role):
     subject = await node.create()
     async with node.new_entries() as entries:
         problem(await bring(node, {**YES, "subject": subject}, role=role), 403, "not-granted")
-    assert [(each.action, each.decision) for each in entries] == [("import-consents", "denied")]
+    assert [(entry.action, entry.decision) for entry in entries] == [("import-consents", "denied")]
 
 
 async def test_subjects_of_other_tenants_are_not_found(node):
@@ -204,10 +206,10 @@ async def test_subjects_of_other_tenants_are_not_found(node):
 async def test_a_batch_has_one_audit_entry(node):
     people = [await node.create() for _ in range(3)]
     async with node.new_entries() as entries:
-        await done(node, *({**YES, "subject": each} for each in people))
-    (made,) = entries
-    assert (made.action, made.decision, made.count) == ("import-consents", "allowed", 3)
-    assert set(made.subjects) == {await node.pseudonym(each) for each in people}
+        await done(node, *({**YES, "subject": person} for person in people))
+    (entry,) = entries
+    assert (entry.action, entry.decision, entry.count) == ("import-consents", "allowed", 3)
+    assert set(entry.subjects) == {await node.pseudonym(person) for person in people}
 
 
 async def test_a_call_without_new_events_has_an_audit_entry(node):
@@ -217,7 +219,7 @@ async def test_a_call_without_new_events_has_an_audit_entry(node):
     async with node.new_entries() as entries:
         await done(node, {**item, "purpose": "unheard-of"}, item)
         await done(node, "no object", {**item, "purpose": "unheard-of"})
-    assert [(each.action, each.decision, each.code) for each in entries] == [
+    assert [(entry.action, entry.decision, entry.code) for entry in entries] == [
         ("import-consents", "allowed", None),
         ("import-consents", "failed", "invalid-body"),
     ]
@@ -225,7 +227,7 @@ async def test_a_call_without_new_events_has_an_audit_entry(node):
 
 async def test_the_consent_state_of_the_rows_equals_the_state_of_the_events(node):
     people = [await node.create() for _ in range(3)]
-    items = [{**each, "subject": one} for one in people for each in (NO, YES, {**NO, "decision": "objected"})]
+    items = [{**item, "subject": one} for one in people for item in (NO, YES, {**NO, "decision": "objected"})]
     await done(node, *items)
     steps = [step async for step in compare(node.services, (await node.caller("dpo")).tenant)]
     assert sum(step.people for step in steps) == 3

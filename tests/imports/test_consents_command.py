@@ -51,8 +51,8 @@ def file(tmp_path):
 
 
 def counts(done):
-    told = json.loads(done.stdout)
-    return told["written"], told["there"], told["refused"]
+    answer = json.loads(done.stdout)
+    return answer["written"], answer["there"], answer["refused"]
 
 
 OPTIONS = ("--source", "old-crm", "--system", "shop")
@@ -84,13 +84,13 @@ def test_invalid_lines_are_reported_by_number_and_code_and_the_others_are_import
     assert "10 lines" in done.stderr
     assert "5 written, 0 there already, 5 refused" in done.stderr
     refused = [json.loads(line) for line in (tmp_path / "refused.jsonl").read_text().splitlines()]
-    assert sorted((each["line"], each["code"], each["field"]) for each in refused if each["field"]) == [
+    assert sorted((refusal["line"], refusal["code"], refusal["field"]) for refusal in refused if refusal["field"]) == [
         (7, "subject-not-found", "subject"),
         (8, "unknown-purpose", "purpose"),
         (9, "bad-format", "occurred_at"),
         (10, "missing", "decision"),
     ]
-    assert (11, "not-a-line") in {(each["line"], each["code"]) for each in refused}
+    assert (11, "not-a-line") in {(refusal["line"], refusal["code"]) for refusal in refused}
     assert CANARY not in done.output + (tmp_path / "refused.jsonl").read_text()
     assert stat.S_IMODE((tmp_path / "refused.jsonl").stat().st_mode) == 0o600
 
@@ -160,8 +160,8 @@ async def test_an_interrupted_import_is_completed_by_the_same_command(sqlite_nod
     monkeypatch.setattr(running, "import_batch", real)
     report = await import_consents_file(sqlite_node.services, request)
     assert (report.written, report.there) == (3, 2)
-    for each in ids:
-        assert (await sqlite_node.read("marketing", each, ["name"], "direct-marketing")).status_code == 200
+    for id_ in ids:
+        assert (await sqlite_node.read("marketing", id_, ["name"], "direct-marketing")).status_code == 200
 
 
 async def test_an_import_of_profiles_does_not_change_consents(sqlite_node, tmp_path):

@@ -51,9 +51,9 @@ def value(given, row, missing=()):
     ],
 )
 def test_cells_get_their_values_from_rows(given, row, wanted):
-    found = value(given, row)
-    assert found == wanted
-    assert type(found) is type(wanted)
+    result = value(given, row)
+    assert result == wanted
+    assert type(result) is type(wanted)
 
 
 def test_missing_values_become_none():

@@ -18,12 +18,12 @@ async def test_imported_subjects_can_be_read_and_found(node, tmp_path):
         "language": "en",
         "external_ids": {"shop": "7"},
     }
-    found = await node.post(
+    answer = await node.post(
         "support",
         "/v1/subjects:search",
         {"match": {"email": "person.7@example.org"}, "fields": ["name"], "purpose": "customer-support"},
     )
-    assert [each["subject"] for each in found.json()["results"]] == [str(ada)]
+    assert [result["subject"] for result in answer.json()["results"]] == [str(ada)]
 
 
 async def test_the_same_file_again_changes_nothing(node, tmp_path):
@@ -49,8 +49,8 @@ async def test_changed_values_are_written_and_indexed(node, tmp_path):
     assert await read(node, fourth, "name") == {"name": "Zoë Nováková"}
     for email, people in (("person.3@example.org", []), ("new.3@example.org", [str(third)])):
         body = {"match": {"email": email}, "fields": ["name"], "purpose": "customer-support"}
-        found = (await node.post("support", "/v1/subjects:search", body)).json()["results"]
-        assert [each["subject"] for each in found] == people
+        result = (await node.post("support", "/v1/subjects:search", body)).json()["results"]
+        assert [item["subject"] for item in result] == people
     after = await rows_of(node)
     assert after["record"] == before["record"]
     assert after["audit_subject"] == before["audit_subject"] + 2 + 3  # two updated; three read above
@@ -101,10 +101,10 @@ async def test_invalid_lines_are_reported_by_line_code_and_field_and_the_others_
 
 
 async def test_each_chunk_has_one_audit_entry_with_its_subjects_and_no_value(node, tmp_path):
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         await bring_in(node, people_csv(tmp_path / "a.csv", 25), chunk_lines=10)
-    first, *_others = sorted(made, key=lambda each: -len(each.subjects))
-    assert sorted(len(each.subjects) for each in made) == [5, 10, 10]
+    first, *_others = sorted(new_entries, key=lambda each: -len(each.subjects))
+    assert sorted(len(item.subjects) for item in new_entries) == [5, 10, 10]
     assert (first.action, first.decision, first.purpose) == ("import", "allowed", "order-fulfilment")
     assert set(first.fields) == {
         "profile.name.clear", "profile.email.clear", "profile.language.clear", "profile.external_ids.clear",
@@ -112,7 +112,7 @@ async def test_each_chunk_has_one_audit_entry_with_its_subjects_and_no_value(nod
     assert first.policy.startswith("sha256:")
     assert first.principal_name == "command-line"
     pseudonym = await node.pseudonym(await subject_of(node, "0"))
-    assert sum(pseudonym in each.subjects for each in made) == 1
+    assert sum(pseudonym in item.subjects for item in new_entries) == 1
 
 
 async def test_a_dry_run_counts_and_writes_nothing(node, tmp_path):
@@ -162,14 +162,14 @@ async def test_tenants_are_separate(node, tmp_path):
 
 async def test_a_purpose_that_does_not_need_a_field_may_not_write_it(sqlite_node, tmp_path):
     mapping = PEOPLE + 'occupation = "name"\n'
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         with pytest.raises(Denied) as denied:
             await bring_in(sqlite_node, people_csv(tmp_path / "a.csv", 2), mapping)
     assert {name: refusal.code for name, refusal in denied.value.denied.items()} == {
         "occupation": "purpose-excludes-field"
     }
-    assert [(each.action, each.decision) for each in made] == [("import", "denied")]
-    assert made[0].refused == {"profile.occupation.clear": "purpose-excludes-field"}
+    assert [(item.action, item.decision) for item in new_entries] == [("import", "denied")]
+    assert new_entries[0].refused == {"profile.occupation.clear": "purpose-excludes-field"}
     assert (await rows_of(sqlite_node))["subject"] == 0
 
 
@@ -227,6 +227,6 @@ async def test_an_error_about_a_missing_header_does_not_echo_the_first_line(sqli
     path = write_csv(tmp_path / "a.csv", "4711,Secretname,secret@example.org", "4712,Bob,bob@example.org")
     with pytest.raises(InvalidInput) as error:
         await bring_in(sqlite_node, path, None, purpose="order-fulfilment")
-    told = str(error.value) + str(error.value.hint) + "".join(fault.detail for fault in error.value.faults)
+    answer = str(error.value) + str(error.value.hint) + "".join(fault.detail for fault in error.value.faults)
     assert error.value.code == "mapping-needed"
-    assert "ecret" not in told
+    assert "ecret" not in answer

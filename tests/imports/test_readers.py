@@ -30,9 +30,9 @@ def surveyed(reader, size):
 
 
 def chunked(reader, size):
-    found = surveyed(reader, size)
-    assert sum(chunk.lines for chunk in found.chunks) == found.lines
-    return [list(reader.read(chunk.span)) for chunk in found.chunks]
+    result = surveyed(reader, size)
+    assert sum(chunk.lines for chunk in result.chunks) == result.lines
+    return [list(reader.read(chunk.span)) for chunk in result.chunks]
 
 
 @given(rows=st.lists(st.tuples(CELLS, CELLS), max_size=30), size=st.integers(1, 7), bom=st.booleans())
@@ -244,9 +244,9 @@ def test_parquet_chunks_can_be_read_in_any_order(tmp_path):
     pq.write_table(table, path, row_group_size=6_000)
     mapping = parse_mapping('purpose = "x"\n[external_ids]\nshop = "no"\n')
     reader = open_reader(mapping, path, {"no", "kind", "at"})
-    found = surveyed(reader, 1_500)
-    assert found.lines == count
-    for chunk in [*found.chunks[::2], *reversed(found.chunks)]:
+    result = surveyed(reader, 1_500)
+    assert result.lines == count
+    for chunk in [*result.chunks[::2], *reversed(result.chunks)]:
         lines = list(reader.read(chunk.span))
         assert [line.number for line in lines] == list(range(chunk.span.start + 1, chunk.span.end + 1))
         assert lines[0].row == (chunk.span.start, datetime(2026, 1, 1, 1), None if chunk.span.start % 2 else "a")  # noqa: DTZ001 - as files have them
@@ -286,9 +286,9 @@ def test_a_malformed_parquet_file_is_reported(tmp_path):
 def test_the_first_of_duplicate_lines_counts(tmp_path_factory, numbers, size):
     path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
     path.write_text("".join(json.dumps({"no": number}) + "\n" for number in numbers))
-    found = surveyed(JsonlReader(path), size)
+    result = surveyed(JsonlReader(path), size)
     wanted = {at + 1 for at, number in enumerate(numbers) if number in numbers[:at]}
-    assert {line for chunk in found.chunks for line in chunk.duplicates} == wanted
-    for chunk in found.chunks:
+    assert {line for chunk in result.chunks for line in chunk.duplicates} == wanted
+    for chunk in result.chunks:
         inside = range(chunk.span.line, chunk.span.line + chunk.lines)
         assert set(chunk.duplicates) <= set(inside)

@@ -89,10 +89,10 @@ async def test_invalid_lines_are_reported(peopled, tmp_path):
 
 
 async def test_an_audit_entry_names_each_subject_of_a_chunk_once(peopled, tmp_path):
-    async with peopled.new_entries() as made:
+    async with peopled.new_entries() as new_entries:
         rows = [f"{n % 2},L{n},,{n}.50" for n in range(10)]
         await bring_in(peopled, write_csv(tmp_path / "p.csv", HEADER, *rows), PURCHASES)
-    (entry,) = made
+    (entry,) = new_entries
     assert len(entry.subjects) == len(set(entry.subjects)) == 2
     assert set(entry.fields) == {"purchase.amount.clear", "purchase.currency.clear"}
 
@@ -106,9 +106,9 @@ async def test_times_are_in_the_zone_of_the_mapping(peopled, tmp_path):
         '"at"', '{ column = "at", date_format = "%d.%m.%Y %H:%M" }\ntime_zone = "Europe/Berlin"'
     )
     assert counts(await bring_in(peopled, path, mapping)) == (1, 0, 0, 0)
-    ((found,),) = await peopled.sql("SELECT occurred_at FROM record WHERE collection = 'purchase'")
+    ((result,),) = await peopled.sql("SELECT occurred_at FROM record WHERE collection = 'purchase'")
     wanted = datetime(2026, 7, 15, 10, tzinfo=UTC)
-    assert found in {wanted, int(wanted.timestamp() * 1_000_000)}
+    assert result in {wanted, int(wanted.timestamp() * 1_000_000)}
 
 
 @pytest.mark.parametrize("stopped", ["restriction", "objections"])

@@ -60,17 +60,17 @@ async def test_a_killed_import_resumes_and_ends_with_the_same_rows(place, clock,
     processes = 1 if place.dialect == "sqlite" else 2
     await asyncio.to_thread(killed_after_some_chunks, place, path, PEOPLE, processes)
     async with place.node(clock) as node:
-        found = await rows_of(node)
-        assert 150 <= found["subject"] < LINES
-        assert found["subject"] == found["record"] == found["external_ref"] == found["import_chunk"] * 50
+        result = await rows_of(node)
+        assert 150 <= result["subject"] < LINES
+        assert result["subject"] == result["record"] == result["external_ref"] == result["import_chunk"] * 50
         watcher = Faults()
         report = await bring_in(node, path, watcher=watcher, processes=processes)
         assert watcher.resumed
         assert watcher.lines == LINES
         assert counts(report) == (LINES, 0, 0, 0)  # of the whole file, whoever did it
-        found = await rows_of(node)
-        assert found["subject"] == found["record"] == found["external_ref"] == found["audit_subject"] == LINES
-        assert found["import_chunk"] == 0
+        result = await rows_of(node)
+        assert result["subject"] == result["record"] == result["external_ref"] == result["audit_subject"] == LINES
+        assert result["import_chunk"] == 0
         again = await bring_in(node, path, processes=1)
         assert not again.resumed
         assert counts(again) == (0, 0, LINES, 0)  # every value opens, and is the file's
@@ -145,5 +145,5 @@ async def test_two_concurrent_imports_of_a_file_create_each_subject_once(postgre
             bring_in(two, other, chunk_lines=50),
             bring_in(two, path, chunk_lines=50),
         )
-        found = await rows_of(one)
-        assert found["subject"] == found["external_ref"] == found["audit_subject"] == 401
+        result = await rows_of(one)
+        assert result["subject"] == result["external_ref"] == result["audit_subject"] == 401

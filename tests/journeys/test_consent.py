@@ -63,7 +63,7 @@ async def shows(node, subject):
 
 async def consistent(node):
     """Check that the state on every row agrees with its consent events."""
-    return [each async for step in compare(node.services, "default") for each in step.differences] == []
+    return [difference async for step in compare(node.services, "default") for difference in step.differences] == []
 
 
 async def apply_notice(node, version, *, material, valid_from="2026-01-01"):
@@ -103,21 +103,21 @@ async def test_consent_given_and_withdrawn_decides_every_read(nodes):
     assert withdrawn["state"] == "withdrawn"
     assert not await shows(two, subject)  # the very next read, on the other node
 
-    found = await state(two, subject)
-    assert [(each["kind"], each["id"], each["notice"]) for each in found["history"]] == [
+    result = await state(two, subject)
+    assert [(item["kind"], item["id"], item["notice"]) for item in result["history"]] == [
         ("withdrawn", withdrawn["id"], None),
         ("renewed", renewed["id"], "marketing@5"),
         ("given", given["id"], "marketing@3"),
     ]
-    first = found["history"][-1]
+    first = result["history"][-1]
     assert (first["evidence"], first["language"], first["channel"]) == ("form 4711, box 12", "en", "web")
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", first["notice_digest"])
-    assert found["consents"]["direct-marketing"]["event"] == withdrawn["id"]
-    log = [each for each in await one.entries() if each.action == "record-consent" and each.decision == "allowed"]
-    assert [str(each.target) for each in log] == [given["id"], renewed["id"], withdrawn["id"]]
-    assert {each.purpose for each in log} == {"direct-marketing"}
-    assert {each.subjects for each in log} == {(await one.pseudonym(subject),)}
-    for event in found["history"]:
+    assert result["consents"]["direct-marketing"]["event"] == withdrawn["id"]
+    log = [entry for entry in await one.entries() if entry.action == "record-consent" and entry.decision == "allowed"]
+    assert [str(entry.target) for entry in log] == [given["id"], renewed["id"], withdrawn["id"]]
+    assert {entry.purpose for entry in log} == {"direct-marketing"}
+    assert {entry.subjects for entry in log} == {(await one.pseudonym(subject),)}
+    for event in result["history"]:
         receipt = await two.call("support", "GET", f"/v1/subjects/{subject}/consents/{event['id']}/receipt")
         assert receipt.status_code == 200, receipt.text
         assert event["id"] in receipt.text
@@ -199,12 +199,12 @@ async def test_an_objection_stops_the_use_until_it_is_decided(nodes):
     assert (await one.post("dpo", path, {"decision": "upheld", "reason": "right"})).json()["state"] == "upheld"
     problem(await two.read(*read), 403, "denied")
     history = (await state(two, subject))["history"]
-    assert [each["kind"] for each in history] == [
+    assert [item["kind"] for item in history] == [
         "objection-upheld", "objected", "objection-overruled", "objected",
     ]  # fmt: skip
-    assert [each["evidence"] for each in history] == ["right", None, "an open case of fraud", body["reason"]]
+    assert [item["evidence"] for item in history] == ["right", None, "an open case of fraud", body["reason"]]
     assert history[2]["answers"] == event
-    actions = [each.action for each in await one.entries() if each.action in {"object", "decide-objection"}]
+    actions = [entry.action for entry in await one.entries() if entry.action in {"object", "decide-objection"}]
     assert actions.count("object") == 2
     assert await consistent(one)
 
@@ -233,10 +233,10 @@ async def test_an_objection_to_contract_or_law_is_refused(sqlite_node):
     for purpose in ("order-fulfilment", "accounting", "profiling"):
         answer = await node.post("support", f"/v1/subjects/{subject}/objections", {"purpose": purpose})
         body = problem(answer, 422, "no-right-to-object")
-        assert [each["at"] for each in body["errors"]] == ["/purpose"]
+        assert [error["at"] for error in body["errors"]] == ["/purpose"]
     unknown = {"purpose": "fun", "reason": "a\nb"}
     body = problem(await node.post("support", f"/v1/subjects/{subject}/objections", unknown), 422, "invalid-reason")
-    assert [each["at"] for each in body["errors"]] == ["/reason", "/purpose"]
+    assert [error["at"] for error in body["errors"]] == ["/reason", "/purpose"]
 
 
 async def test_a_restriction_permits_storage_and_exceptions(nodes):
@@ -246,8 +246,8 @@ async def test_a_restriction_permits_storage_and_exceptions(nodes):
     path = f"/v1/subjects/{subject}/restriction"
     problem(await one.post("support", path, {"ground": "accuracy"}), 403, "not-granted")
     problem(await one.post("dpo", f"{path}:lift", {}), 409, "not-restricted")
-    made = await one.post("dpo", path, {"ground": "accuracy", "reason": "says that the address is wrong"})
-    assert (made.status_code, made.json()["state"]) == (201, "restricted")
+    created = await one.post("dpo", path, {"ground": "accuracy", "reason": "says that the address is wrong"})
+    assert (created.status_code, created.json()["state"]) == (201, "restricted")
     assert (await two.call("support", "GET", f"/v1/subjects/{subject}")).json()["state"] == "restricted"
     for role, purpose in (
         ("fulfilment", "order-fulfilment"),
@@ -256,7 +256,7 @@ async def test_a_restriction_permits_storage_and_exceptions(nodes):
     ):
         fields = ["email"] if role == "marketing" else ["name"]
         refused = problem(await two.read(role, subject, fields, purpose), 403, "denied")
-        assert {each["code"] for each in refused["denied"].values()} == {"restricted"}, purpose
+        assert {item["code"] for item in refused["denied"].values()} == {"restricted"}, purpose
         assert not await may(two, subject, purpose)
     written = await two.patch("fulfilment", subject, {"name": "A"}, "order-fulfilment", '"1"')
     assert problem(written, 403, "denied")["denied"]["name"]["code"] == "restricted"
@@ -272,11 +272,11 @@ async def test_a_restriction_permits_storage_and_exceptions(nodes):
     assert (await one.read("fulfilment", subject, ["name"], "order-fulfilment")).status_code == 200
     assert not await shows(one, subject)
     history = (await state(one, subject))["history"]
-    assert [each["kind"] for each in history] == [
+    assert [event["kind"] for event in history] == [
         "restriction-lifted", "lift-announced", "withdrawn", "restricted", "given",
     ]  # fmt: skip
     assert (history[3]["ground"], history[3]["evidence"]) == ("accuracy", "says that the address is wrong")
-    actions = [each.action for each in await one.entries() if each.action in {"restrict", "lift-restriction"}]
+    actions = [entry.action for entry in await one.entries() if entry.action in {"restrict", "lift-restriction"}]
     assert actions == ["restrict", "lift-restriction", "restrict"] + ["lift-restriction"] * 4  # four were refused
     assert await consistent(one)
 
@@ -285,7 +285,7 @@ async def test_a_child_needs_a_guardian(nodes):
     one, two = nodes
     subject = await one.create_fully(**CHILD)
     body = problem(await say(one, subject, "given", jurisdiction="DE"), 422, "guardian-needed")
-    assert [each["at"] for each in body["errors"]] == ["/by"]
+    assert [error["at"] for error in body["errors"]] == ["/by"]
     problem(await say(one, subject, "given", by="guardian"), 422, "invalid-value")
     await told(one, subject, "given", by="guardian", evidence="mother, by video call")
     assert await shows(two, subject)
@@ -302,17 +302,17 @@ async def test_the_consents_of_a_newly_known_child_expire(nodes):
     loyalty = {"purpose": "loyalty-programme", "notice": "loyalty@1", "method": "double-opt-in"}
     token = (await told(one, subject, "given", **loyalty))["confirmation"]["token"]
     assert await shows(two, subject)
-    for each in (subject, other):
-        changed = await two.patch("dpo", each, {"birth_date": "2014-06-01"}, "subject-rights", '"1"')
+    for item in (subject, other):
+        changed = await two.patch("dpo", item, {"birth_date": "2014-06-01"}, "subject-rights", '"1"')
         assert changed.status_code == 200, changed.text
     assert not await shows(one, subject)
     assert await shows(one, other)
-    found = await state(one, subject)
-    assert [(each["kind"], each["by"], each["origin"]) for each in found["history"][:2]] == [
+    result = await state(one, subject)
+    assert [(event["kind"], event["by"], event["origin"]) for event in result["history"][:2]] == [
         ("expired", "app", "system"),
         ("expired", "app", "system"),
     ]
-    assert {found["consents"][name]["state"] for name in ("direct-marketing", "loyalty-programme")} == {"expired"}
+    assert {result["consents"][name]["state"] for name in ("direct-marketing", "loyalty-programme")} == {"expired"}
     problem(await one.post(None, "/v1/consents:confirm", {"token": token}), 404, "confirmation-invalid")
     assert await consistent(one)
 
@@ -348,9 +348,9 @@ async def test_a_double_opt_in_counts_once_it_is_confirmed(nodes, clock):
         "marketing@3", "double-opt-in", "2026-03-05T13:00:00.000000Z",
     )  # fmt: skip
     log = [
-        (each.decision, each.principal_name, each.purpose)
-        for each in await one.entries()
-        if each.action == "confirm-consent"
+        (entry.decision, entry.principal_name, entry.purpose)
+        for entry in await one.entries()
+        if entry.action == "confirm-consent"
     ]
     assert log == [("allowed", "confirmation-link", "direct-marketing"), ("denied", None, None)]
     rows = await one.sql("SELECT token_hash FROM consent_confirmation")
@@ -363,15 +363,15 @@ async def test_a_late_or_superseded_confirmation_has_no_effect(nodes, clock):
     one, two = nodes
     subject, late = await one.create(), await one.create({"name": "Late", "email": "late@example.org"})
     tokens = [
-        (await told(one, each, "given", method="double-opt-in"))["confirmation"]["token"] for each in (subject, late)
+        (await told(one, item, "given", method="double-opt-in"))["confirmation"]["token"] for item in (subject, late)
     ]
     await told(two, subject, "withdrawn")
     answers = [await one.post(None, "/v1/consents:confirm", {"token": tokens[0]})]
     clock.advance(hours=48)
     wrong = tokens[1][:-5] + "AAAAA"
-    answers += [await one.post(None, "/v1/consents:confirm", {"token": each}) for each in (tokens[1], wrong, "x")]
-    bodies = [problem(each, 404, "confirmation-invalid") for each in answers]
-    assert len({(each["detail"], each["hint"], each["title"]) for each in bodies}) == 1
+    answers += [await one.post(None, "/v1/consents:confirm", {"token": item}) for item in (tokens[1], wrong, "x")]
+    bodies = [problem(answer, 404, "confirmation-invalid") for answer in answers]
+    assert len({(body["detail"], body["hint"], body["title"]) for body in bodies}) == 1
     assert not await shows(one, subject)
     assert not await shows(one, late)
 
@@ -409,7 +409,7 @@ async def test_a_gpc_signal_refuses_sale_and_nothing_else(nodes):
     refused = await say(two, subject, "given", headers=gpc, **partner)
     problem(refused, 409, "opted-out-by-signal")
     history = (await state(two, subject))["history"]
-    assert [(each["kind"], each["purpose"], each["method"]) for each in history] == [
+    assert [(event["kind"], event["purpose"], event["method"]) for event in history] == [
         ("withdrawn", "partner-advertising", "signal"),
         ("given", "direct-marketing", "checkbox"),
         ("given", "partner-advertising", "checkbox"),
@@ -425,8 +425,8 @@ async def test_a_gpc_signal_can_accompany_a_decision(nodes):
     one, two = nodes
     subject = await one.create()
     await told(one, subject, "given", headers={"Sec-GPC": "1"})
-    found = await state(two, subject)
-    assert [(each["kind"], each["purpose"]) for each in found["history"]] == [
+    result = await state(two, subject)
+    assert [(event["kind"], event["purpose"]) for event in result["history"]] == [
         ("given", "direct-marketing"),
         ("withdrawn", "partner-advertising"),
     ]
@@ -443,8 +443,8 @@ async def test_a_gpc_signal_takes_effect_even_if_the_call_fails(nodes):
     assert await may(two, child, "partner-advertising")
     problem(await say(one, child, "given", headers={"Sec-GPC": "1"}), 422, "guardian-needed")
     problem(await say(one, other, "given", headers={"Sec-GPC": "1"}, notice="marketing@99"), 422, "unknown-notice")
-    for each in (child, other):
-        assert not await may(two, each, "partner-advertising")
+    for item in (child, other):
+        assert not await may(two, item, "partner-advertising")
 
 
 async def test_a_gpc_signal_ends_a_pending_double_opt_in(nodes):
@@ -456,7 +456,7 @@ async def test_a_gpc_signal_ends_a_pending_double_opt_in(nodes):
     path = f"/v1/subjects/{subject}/consents:signal"
     for _ in range(2):  # the second time there is nothing left to say
         assert (await two.post("support", path, headers={"Sec-GPC": "1"})).status_code == 200
-    kinds = [each["kind"] for each in (await state(two, subject))["history"]]
+    kinds = [event["kind"] for event in (await state(two, subject))["history"]]
     assert kinds == ["withdrawn", "requested", "refused"]
     problem(await one.post(None, "/v1/consents:confirm", {"token": token}), 404, "confirmation-invalid")
     assert not await may(two, subject, "partner-advertising")

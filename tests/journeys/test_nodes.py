@@ -126,11 +126,11 @@ async def test_concurrent_calls_with_one_idempotency_key_create_one_subject(node
             for number in range(6)
         )
     )
-    ids = {each.json()["id"] for each in answers if each.status_code == 201}
+    ids = {item.json()["id"] for item in answers if item.status_code == 201}
     assert len(ids) == 1
-    for each in answers:
-        if each.status_code != 201:
-            problem(each, 409, "in-flight")
+    for answer in answers:
+        if answer.status_code != 201:
+            problem(answer, 409, "in-flight")
     ((count,),) = await nodes[0].sql("SELECT count(*) FROM subject")
     assert count == 1
 
@@ -150,14 +150,14 @@ async def test_concurrent_upserts_of_one_external_id_create_one_subject(nodes):
             for number in range(6)
         )
     )
-    assert sorted(each.status_code for each in answers) == [200] * 5 + [201], [each.text for each in answers]
-    assert len({each.json()["id"] for each in answers}) == 1
-    assert sorted(each.json()["revision"] for each in answers) == [1, 2, 3, 4, 5, 6]
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [201], [answer.text for answer in answers]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted(answer.json()["revision"] for answer in answers) == [1, 2, 3, 4, 5, 6]
     ((people,),) = await nodes[0].sql("SELECT count(*) FROM subject")
     ((keys,),) = await nodes[0].sql("SELECT count(*) FROM data_key", keystore=True)
     assert (people, keys) == (1, 1)
-    made = [each for each in await nodes[0].entries() if each.action in {"create", "update"}]
-    assert [each.decision for each in made] == ["allowed"] * 6
+    entries = [entry for entry in await nodes[0].entries() if entry.action in {"create", "update"}]
+    assert [item.decision for item in entries] == ["allowed"] * 6
 
 
 async def test_of_concurrent_patches_of_one_revision_one_succeeds(nodes):
@@ -168,7 +168,7 @@ async def test_of_concurrent_patches_of_one_revision_one_succeeds(nodes):
             for number in range(5)
         )
     )
-    assert sorted(each.status_code for each in answers) == [200, 412, 412, 412, 412]
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412]
 
 
 async def test_nodes_share_one_rate_limit(place, clock):

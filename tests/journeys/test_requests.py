@@ -54,11 +54,11 @@ async def carried_out(node, kind, subject):
     await work_off(node)
     if kind == "review":
         await moved(node, request, "complete", outcome="changed", note="the score was somebody else's")
-    found = await show(node, request)
-    assert found["state"] == "completed", found
-    assert found["closed_at"] is not None
+    result = await show(node, request)
+    assert result["state"] == "completed", result
+    assert result["closed_at"] is not None
     assert await work_off(node) == []
-    return found
+    return result
 
 
 UNTOUCHED = (200, "Ada Lovelace", "given", None, "active")
@@ -67,26 +67,26 @@ UNTOUCHED = (200, "Ada Lovelace", "given", None, "active")
 async def stands(node, subject):
     """Return what the requests of this file change: name, consent, objection and state."""
     read = await node.read("support", subject, ["name"], "customer-support")
-    told = await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")
-    if told.status_code != 200:
+    answer = await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")
+    if answer.status_code != 200:
         return read.status_code, None, None, None, None
-    said = told.json()
+    said = answer.json()
     objected = said["consents"].get("fraud-prevention", {}).get("objection")
     shown = read.json().get("fields", {}).get("name")
     return read.status_code, shown, said["consents"]["direct-marketing"]["state"], objected, said["state"]
 
 
 async def test_an_access_request_produces_a_package(node, ada):
-    found = await carried_out(node, "access", ada)
-    package = await node.call("dpo", "GET", f"/v1/requests/{found['id']}/package")
+    result = await carried_out(node, "access", ada)
+    package = await node.call("dpo", "GET", f"/v1/requests/{result['id']}/package")
     assert package.status_code == 200
     assert package.content.startswith(b"PK")
     assert await stands(node, ada) == UNTOUCHED
 
 
 async def test_a_portability_request_produces_a_package(node, ada):
-    found = await carried_out(node, "portability", ada)
-    package = await node.call("dpo", "GET", f"/v1/requests/{found['id']}/package")
+    result = await carried_out(node, "portability", ada)
+    package = await node.call("dpo", "GET", f"/v1/requests/{result['id']}/package")
     assert package.content.startswith(b"PK")
     assert await stands(node, ada) == UNTOUCHED
 
@@ -97,9 +97,9 @@ async def test_a_rectification_request_corrects_the_field(node, ada):
 
 
 async def test_an_erasure_request_erases_the_subject(node, ada):
-    found = await carried_out(node, "erasure", ada)
+    result = await carried_out(node, "erasure", ada)
     assert (await stands(node, ada))[0] == 404
-    assert [each["move"] for each in found["history"]] == ["receive", "verify", "approve", "start", "complete"]
+    assert [event["move"] for event in result["history"]] == ["receive", "verify", "approve", "start", "complete"]
     again = await submit(node, kind="access", identity={"external_id": {"shop": "4711"}})
     assert (await show(node, again.json()["id"]))["subject"] is None
 
@@ -142,8 +142,8 @@ async def test_a_withdrawal_request_withdraws_the_consent(node, ada):
 
 
 async def test_a_review_request_is_decided_by_staff(node, ada):
-    found = await carried_out(node, "review", ada)
-    assert found["outcome"] == "changed"
+    result = await carried_out(node, "review", ada)
+    assert result["outcome"] == "changed"
     assert await stands(node, ada) == UNTOUCHED
 
 
@@ -158,9 +158,9 @@ async def test_a_refused_request_of_any_kind_names_the_remedies_and_changes_noth
 
 
 async def test_a_request_of_any_kind_can_be_extended_once(node, ada, clock):
-    made = {kind: await submitted(node, kind, ada, **said) for kind, said in ASKED.items()}
+    created = {kind: await submitted(node, kind, ada, **said) for kind, said in ASKED.items()}
     clock.advance(days=20)
-    for request in made.values():
+    for request in created.values():
         extended = await moved(node, request, "extend", reason="complexity", note="four shops")
         assert (extended["due"], extended["state"]) == ("2026-06-05", "received")
         problem(await move(node, request, "extend", reason="complexity"), 409, "extended-already")
@@ -168,8 +168,8 @@ async def test_a_request_of_any_kind_can_be_extended_once(node, ada, clock):
 
 async def test_each_transition_is_audited_with_the_pseudonym_of_the_subject(node, ada):
     pseudonym = await node.pseudonym(ada)
-    async with node.new_entries() as made:
-        found = await carried_out(node, "restriction", ada)
-    of_request = [each for each in made if str(each.target) == found["id"] and each.action != "read-requests"]
-    assert [each.code for each in of_request if each.code] == ["receive", "verify", "approve", "start", "complete"]
-    assert {each.subjects for each in of_request} == {(pseudonym,)}
+    async with node.new_entries() as new_entries:
+        result = await carried_out(node, "restriction", ada)
+    of_request = [item for item in new_entries if str(item.target) == result["id"] and item.action != "read-requests"]
+    assert [item.code for item in of_request if item.code] == ["receive", "verify", "approve", "start", "complete"]
+    assert {item.subjects for item in of_request} == {(pseudonym,)}

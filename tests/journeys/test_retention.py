@@ -55,27 +55,27 @@ async def end_of(node, subject, field):
 async def grounds(node, subject, field):
     """Return the last day of each claim on the one value of a field."""
     (value,) = await told(node, subject, field)
-    return {each["ground"]: each["until"] for each in value["grounds"]}
+    return {ground["ground"]: ground["until"] for ground in value["grounds"]}
 
 
 async def idle(node, subject, field):
     """Return why purposes that need the field do not keep it."""
     (value,) = await told(node, subject, field)
-    return {each["purpose"]: each["why"] for each in value["idle"]}
+    return {item["purpose"]: item["why"] for item in value["idle"]}
 
 
 async def reads(node, role, subject, field, purpose):
     """Read a field; returns the value, or the code of the refusal."""
     answer = (await node.read(role, subject, [field], purpose)).json()
-    shown = {**{name: each["code"] for name, each in answer.get("denied", {}).items()}, **answer.get("fields", {})}
+    shown = {**{name: item["code"] for name, item in answer.get("denied", {}).items()}, **answer.get("fields", {})}
     assert shown.keys() == {field}, answer
     return shown[field]
 
 
 async def stands(node, subject):
     """Return the relationship of the subject: state, since when, and until when without further contact."""
-    found = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/relationship")).json()
-    return found["state"], found["since"], found["until"]
+    answer = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/relationship")).json()
+    return answer["state"], answer["since"], answer["until"]
 
 
 async def said(node, subject, decision):
@@ -112,7 +112,7 @@ async def takes(node, clock, last_day: date, **counts):
 async def ends_tomorrow(node):
     """Return the preview of the next day: the action for each field."""
     answer = (await node.call("dpo", "GET", "/v1/retention/due?days=1")).json()
-    return {each["field"]: each["then"] for each in answer["ends"]}
+    return {end["field"]: end["then"] for end in answer["ends"]}
 
 
 async def test_retention_over_twelve_years_of_one_customer(node, clock):
@@ -128,7 +128,7 @@ async def test_retention_over_twelve_years_of_one_customer(node, clock):
     await until_the_hold_is_lifted(node, clock, mia, hold)
     await and_the_books_are_closed(node, clock, mia)
     entries = await sweeps_on_record(node)
-    assert [each.code for each in entries] == [
+    assert [entry.code for entry in entries] == [
         "erased", "generalised", "erased", "erased", "erased", "erased", "person-erased",
     ]  # fmt: skip
 
@@ -172,7 +172,7 @@ async def who_buys(node, clock, mia) -> None:
         "fraud-prevention": "2027-03-05",  # counts from the day it was collected, whatever happens
     }
     (name,) = await told(node, mia, "name")
-    (books,) = [each for each in name["grounds"] if each["ground"] == "accounting"]
+    (books,) = [ground for ground in name["grounds"] if ground["ground"] == "accounting"]
     assert (books["until"], books["least"]) == ("2036-09-10", "2036-09-10")  # P10Y from the newest order
     assert "accounting" not in await grounds(node, mia, "email")  # nobody books an e-mail address
     assert await end_of(node, mia, "preferences") == ("2028-09-10", "direct-marketing", "erase", "kept")
@@ -186,7 +186,7 @@ async def who_takes_her_consent_back(node, clock, mia) -> None:
     await said(node, mia, "withdrawn")
     assert await reads(node, "marketing", mia, "email", "direct-marketing") == "consent-missing"
     (email,) = await told(node, mia, "email")
-    (lost,) = [each for each in email["grounds"] if each["ground"] == "direct-marketing"]
+    (lost,) = [ground for ground in email["grounds"] if ground["ground"] == "direct-marketing"]
     assert (lost["until"], lost["lost"]) == ("2027-04-19", True)
     assert await end_of(node, mia, "email") == ("2029-09-10", "order-fulfilment", "erase", "kept")
     assert await end_of(node, mia, "preferences") == ("2027-04-19", "direct-marketing", "erase", "over")
@@ -205,7 +205,7 @@ async def whom_support_forgets_sooner_than_fulfilment(node, clock, mia) -> None:
     go_to(clock, date(2028, 11, 2), hour=9)
     await bought(node, mia, "order-2")
     assert await reads(node, "support", mia, "name", "customer-support") == MIA["name"]  # until 2030-11-02
-    amounts = [(each["until"], each["by"]) for each in await told(node, mia, "purchase.amount")]
+    amounts = [(item["until"], item["by"]) for item in await told(node, mia, "purchase.amount")]
     # Each order has ten years of its own; the first is kept for no longer because there is a second.
     assert amounts == [("2038-11-02", "accounting"), ("2036-09-10", "accounting")]
 
@@ -350,7 +350,7 @@ async def test_a_participant_of_a_draw_is_deleted_after_three_months(node, clock
     }
     eva = (await node.post("sales", "/v1/subjects", body)).json()["id"]
     (email,) = await told(node, eva, "email")
-    assert (email["until"], [each["until"] for each in email["limits"]]) == ("2029-03-05", [None])  # no draw yet
+    assert (email["until"], [limit["until"] for limit in email["limits"]]) == ("2029-03-05", [None])  # no draw yet
     await takes(node, clock, date(2026, 7, 15), whole=1)
     assert (await state_of(node, zoe), await state_of(node, eva)) == ("erased", "active")
 

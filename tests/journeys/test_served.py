@@ -17,9 +17,9 @@ ROLES = ("sales", "support", "dpo")
 
 def _new(client, keys, name):
     body = {"profile": {"name": name, "email": f"{CANARY}@example.org"}, "purpose": "order-fulfilment"}
-    made = client.post("/v1/subjects", json=body, headers=keys["sales"])
-    assert made.status_code == 201, made.text
-    return made.json()["id"]
+    created = client.post("/v1/subjects", json=body, headers=keys["sales"])
+    assert created.status_code == 201, created.text
+    return created.json()["id"]
 
 
 def _read(client, keys, subject, fields=("name",), purpose="customer-support"):

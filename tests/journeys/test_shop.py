@@ -10,7 +10,7 @@ from tests.vaults import ADA, problem
 
 
 async def test_a_customer_is_created_read_corrected_and_a_field_is_deleted(node):
-    made = await node.post(
+    created = await node.post(
         "sales",
         "/v1/subjects",
         {
@@ -20,11 +20,11 @@ async def test_a_customer_is_created_read_corrected_and_a_field_is_deleted(node)
             "purpose": "order-fulfilment",
         },
     )
-    assert made.status_code == 201
-    assert made.headers["etag"] == '"1"'
-    subject = made.json()["id"]
+    assert created.status_code == 201
+    assert created.headers["etag"] == '"1"'
+    subject = created.json()["id"]
     assert UUID(subject).version == 7
-    assert made.json() == {"id": subject, "revision": 1}
+    assert created.json() == {"id": subject, "revision": 1}
 
     read = await node.read(
         "fulfilment", subject, ["name", "email", "address", "birth_date.over_18"], "order-fulfilment"
@@ -64,10 +64,10 @@ async def test_a_customer_is_created_read_corrected_and_a_field_is_deleted(node)
 async def test_a_search_finds_corrected_values(node):
     subject = await node.create()
     ask = {"match": {"email": "Ada@Example.ORG"}, "fields": ["name"], "purpose": "order-fulfilment"}
-    found = (await node.post("fulfilment", "/v1/subjects:search", ask)).json()
-    assert [each["subject"] for each in found["results"]] == [subject]
-    assert found["results"][0]["fields"] == {"name": "Ada Lovelace"}
-    assert found["more"] is False
+    answer = (await node.post("fulfilment", "/v1/subjects:search", ask)).json()
+    assert [result["subject"] for result in answer["results"]] == [subject]
+    assert answer["results"][0]["fields"] == {"name": "Ada Lovelace"}
+    assert answer["more"] is False
 
     await node.patch("fulfilment", subject, {"email": "new@example.org"}, "order-fulfilment", '"1"')
     assert (await node.post("fulfilment", "/v1/subjects:search", ask)).json()["results"] == []
@@ -96,21 +96,21 @@ async def test_every_kind_of_index_can_be_searched(sqlite_node, match, is_found)
     subject = await sqlite_node.create()
     await sqlite_node.create({"name": "Charles Babbage", "email": "charles@example.org", "phone": "+442079460124"})
     body = {"match": match, "purpose": "customer-support"}
-    found = await sqlite_node.post("support", "/v1/subjects:search", body)
-    assert found.status_code == 200, found.text
-    assert [each["subject"] for each in found.json()["results"]] == ([subject] if is_found else [])
+    answer = await sqlite_node.post("support", "/v1/subjects:search", body)
+    assert answer.status_code == 200, answer.text
+    assert [result["subject"] for result in answer.json()["results"]] == ([subject] if is_found else [])
 
 
 async def test_support_sees_a_masked_address_and_the_complaint(node):
     subject = await node.create()
-    made = await node.append(
+    created = await node.append(
         "support",
         subject,
         "complaint",
         {"subject": "Broken", "body": "It broke.", "status": "open"},
         "complaint-handling",
     )
-    assert made.status_code == 201
+    assert created.status_code == 201
     seen = await node.read(
         "support", subject, ["name", "email.masked", "email", "complaint.body", "complaint.status"], "customer-support"
     )
@@ -131,7 +131,7 @@ async def test_marketing_is_denied_without_consent(node):
     subject = await node.create()
     answer = await node.read("marketing", subject, ["email", "name"], "direct-marketing")
     body = problem(answer, 403, "denied")
-    assert {name: each["code"] for name, each in body["denied"].items()} == {
+    assert {name: item["code"] for name, item in body["denied"].items()} == {
         "email": "consent-missing",
         "name": "consent-missing",
     }
@@ -167,7 +167,7 @@ async def test_records_are_appended_once_and_listed_page_by_page(node):
     subject = await node.create()
     ids = []
     for number in range(5):
-        made = await node.append(
+        created = await node.append(
             "fulfilment",
             subject,
             "purchase",
@@ -176,8 +176,8 @@ async def test_records_are_appended_once_and_listed_page_by_page(node):
             external_id=f"line-{number}",
             occurred_at=f"2026-03-0{number + 1}T10:00:00+01:00",
         )
-        assert made.status_code == 201
-        ids.append(made.json()["id"])
+        assert created.status_code == 201
+        ids.append(created.json()["id"])
     again = await node.append(
         "fulfilment",
         subject,
@@ -203,8 +203,8 @@ async def test_records_are_appended_once_and_listed_page_by_page(node):
             break
         ask["cursor"] = page["next"]
     assert pages == 3
-    assert [each["id"] for each in listed] == ids[::-1]
-    assert [each["fields"]["amount"] for each in listed] == ["4.50", "3.50", "2.50", "1.50", "0.50"]
+    assert [row["id"] for row in listed] == ids[::-1]
+    assert [row["fields"]["amount"] for row in listed] == ["4.50", "3.50", "2.50", "1.50", "0.50"]
     assert listed[0]["fields"]["purchase.order"] == "A-4"
     assert listed[4]["occurred_at"] == "2026-03-01T09:00:00.000000Z"
 
@@ -261,7 +261,7 @@ async def test_external_ids_are_equal_in_every_unicode_form(node):
     second = await node.post("sales", "/v1/subjects:upsert", body)
     body["external_ids"] = {"shop": "R\u00e9n\u00e9e-1"}  # composed
     third = await node.post("sales", "/v1/subjects:upsert", body)
-    assert [each.status_code for each in (first, second, third)] == [201, 200, 200], (second.text, third.text)
+    assert [item.status_code for item in (first, second, third)] == [201, 200, 200], (second.text, third.text)
     assert first.json()["id"] == second.json()["id"] == third.json()["id"]
 
 
@@ -275,8 +275,8 @@ async def test_every_call_of_the_journey_is_on_the_audit_log(node):
     entries = log.json()["entries"]
     pseudonym = str(await node.pseudonym(subject))
     assert pseudonym != subject
-    assert [each["action"] for each in entries] == ["search", "read", "read", "create"]
-    assert all(each["subjects"] == [pseudonym] for each in entries)
+    assert [entry["action"] for entry in entries] == ["search", "read", "read", "create"]
+    assert all(entry["subjects"] == [pseudonym] for entry in entries)
     searched, marketing, support, created = entries
     assert searched["matched"] == ["profile.email.clear"]
     assert searched["fields"] == ["profile.name.clear"]
@@ -306,15 +306,15 @@ async def test_a_denied_read_of_the_log_is_recorded(node):
 async def test_a_decision_is_explained_without_a_read(node):
     subject = await node.create()
     ask = {"fields": ["email", "email.masked", "iban"], "purpose": "customer-support", "subject": subject}
-    told = (await node.post("support", "/v1/decisions:explain", ask)).json()["fields"]
-    assert {name: (each["allowed"], each["step"], each["code"]) for name, each in told.items()} == {
+    answer = (await node.post("support", "/v1/decisions:explain", ask)).json()["fields"]
+    assert {name: (item["allowed"], item["step"], item["code"]) for name, item in answer.items()} == {
         "email": (False, 5, "not-granted"),
         "email.masked": (True, 5, "granted"),
         "iban": (False, 3, "purpose-excludes-field"),
     }
     ask = {"fields": ["email"], "purpose": "direct-marketing", "roles": ["marketing"], "subject": str(uuid4())}
-    told = (await node.post("dpo", "/v1/decisions:explain", ask)).json()["fields"]
-    assert (told["email"]["step"], told["email"]["code"]) == (7, "consent-missing")
+    answer = (await node.post("dpo", "/v1/decisions:explain", ask)).json()["fields"]
+    assert (answer["email"]["step"], answer["email"]["code"]) == (7, "consent-missing")
 
 
 async def test_every_app_can_see_the_policies(node):

@@ -36,10 +36,10 @@ async def told(node, **which):
     names = {}
     for role, tenant in (key for key in node.place.keys if key[0] == "default"):
         names[(await node.caller(tenant, role)).principal.id] = tenant
-    found: dict[str, set[str]] = {}
-    for each in await notices(node, **which):
-        found.setdefault(names[each.principal], set()).update(each.fields)
-    return found
+    result: dict[str, set[str]] = {}
+    for notice in await notices(node, **which):
+        result.setdefault(names[notice.principal], set()).update(notice.fields)
+    return result
 
 
 async def work_off(node):

@@ -44,15 +44,15 @@ def _with_receiver(work, *answers):
 
 
 def test_a_webhook_is_set_shown_changed_and_removed(cdv):
-    made = cdv.json("webhooks", "set", "support", URL)
-    assert made["secret"].startswith("whsec_")
-    assert made["public_key"].startswith("whpk_")
+    created = cdv.json("webhooks", "set", "support", URL)
+    assert created["secret"].startswith("whsec_")
+    assert created["public_key"].startswith("whpk_")
     (listed,) = cdv.json("webhooks", "list")
     assert listed.items() >= {"app": "support", "url": URL, "state": "active", "secret_version": 1, "why": None}.items()
-    assert views.WebhookWithKeys.model_validate(made).as_json() == made  # the view of the API, whole
+    assert views.WebhookWithKeys.model_validate(created).as_json() == created  # the view of the API, whole
     assert views.Webhook.model_validate(listed).as_json() == listed
     changed = cdv.json("webhooks", "rotate", "support")
-    assert changed["secret"] != made["secret"]
+    assert changed["secret"] != created["secret"]
     assert "secret" not in cdv.json("webhooks", "set", "support", URL + "/new")
     cdv.ok("webhooks", "remove", "support", "--yes")
     assert cdv.json("webhooks", "list") == []
@@ -95,7 +95,7 @@ def test_unacknowledged_notices_are_listed(cdv, notice):
     assert cdv.json("recipients", "list", "--subject", notice.id) == []
     cdv.ok("recipients", "acknowledge", notice.id)
     assert cdv.json("recipients", "list") == []
-    assert [each["state"] for each in cdv.json("recipients", "list", "--all")] == ["acknowledged"]
+    assert [item["state"] for item in cdv.json("recipients", "list", "--all")] == ["acknowledged"]
 
 
 def test_a_reminder_is_posted_at_once(cdv, notice, monkeypatch):
@@ -105,10 +105,10 @@ def test_a_reminder_is_posted_at_once(cdv, notice, monkeypatch):
         cdv.ok("webhooks", "set", "support", url)
         return cdv.json("recipients", "chase", notice.id), cdv("recipients", "chase", notice.id)
 
-    (told, second), got = _with_receiver(work, status(204), status(500))
-    assert told["state"] == "delivered"
+    (reports, second), got = _with_receiver(work, status(204), status(500))
+    assert reports["state"] == "delivered"
     assert "running server tries again" in second.stderr
-    assert [each.event["data"]["reminder"] for each in got] == [1, 2]
+    assert [message.event["data"]["reminder"] for message in got] == [1, 2]
 
 
 def test_a_reminder_that_cannot_be_posted_gives_the_reason(cdv, notice):

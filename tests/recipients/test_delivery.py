@@ -30,7 +30,7 @@ async def _try_all(node, clock):
 
 def _verified_by_key(got, public_key):
     """Check ``v1a`` as its specification says: Ed25519 over id, timestamp and body."""
-    (signature,) = [each for each in got.headers["webhook-signature"].split(" ") if each.startswith("v1a,")]
+    (signature,) = [word for word in got.headers["webhook-signature"].split(" ") if word.startswith("v1a,")]
     content = f"{got.headers['webhook-id']}.{got.headers['webhook-timestamp']}.".encode() + got.body
     public = base64.b64decode(public_key.removeprefix("whpk_"))
     Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(signature.removeprefix("v1a,")), content)
@@ -41,7 +41,7 @@ async def test_a_notice_is_delivered_in_standard_form(place, receiver):
     async with place.node(Clock(), webhooks_to_private_addresses=True) as node:
         secret = await with_webhook(node, "support", receiver)
         subject, notice = await one_notice(node)
-        async with node.new_entries() as made:
+        async with node.new_entries() as new_entries:
             assert await work_off(node) == [None]
         shown = (await node.call("support", "GET", "/v1/webhook")).json()
     (got,) = receiver.got
@@ -60,7 +60,7 @@ async def test_a_notice_is_delivered_in_standard_form(place, receiver):
     with pytest.raises(WebhookVerificationError):
         Webhook(secret).verify(got.body.replace(b"name", b"mail"), got.headers)
     assert "secret" not in shown
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.decision, entry.target) == ("send-notice", "allowed", notice.id)
     assert entry.fields == ("profile.name",)
 
@@ -82,7 +82,7 @@ async def test_a_notice_is_tried_for_a_day(sqlite_node, receiver, clock):
     receiver.answers = [status(500)]
     await with_webhook(node, "support", receiver)
     await one_notice(node)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         waits = await _try_all(node, clock)
     assert len(receiver.got) == len(DELAYS) + 1
     for wait, delay in zip(waits, DELAYS, strict=True):
@@ -92,7 +92,7 @@ async def test_a_notice_is_tried_for_a_day(sqlite_node, receiver, clock):
     assert len({got.headers["webhook-timestamp"] for got in receiver.got}) == len(receiver.got)
     (kept,) = await notices(node)
     assert (kept.state, kept.last_status, kept.last_code, kept.next_at) == ("failed", 500, "refused", None)
-    assert [(each.action, each.decision, each.code) for each in made] == [("send-notice", "failed", "refused")]
+    assert [(item.action, item.decision, item.code) for item in new_entries] == [("send-notice", "failed", "refused")]
 
 
 async def test_delays_vary(sqlite_node, receiver):
@@ -111,7 +111,7 @@ async def test_retry_after_of_a_receiver_is_respected(sqlite_node, receiver, clo
     await with_webhook(node, "support", receiver)
     await one_notice(node)
     assert await _try_all(node, clock) == [3600, 21_600]
-    assert [each.state for each in await notices(node)] == ["delivered"]
+    assert [notice.state for notice in await notices(node)] == ["delivered"]
 
 
 @pytest.mark.parametrize(
@@ -137,18 +137,18 @@ async def test_gone_disables_the_webhook(node, receiver):
     receiver.answers = [status(410)]
     await with_webhook(node, "support", receiver)
     await one_notice(node)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         assert await work_off(node) == [None]
     shown = (await node.call("support", "GET", "/v1/webhook")).json()
     assert (shown["state"], shown["why"]) == ("disabled", "webhook-gone")
-    assert {(each.action, each.decision, each.code) for each in made} == {
+    assert {(item.action, item.decision, item.code) for item in new_entries} == {
         ("send-notice", "failed", "webhook-gone"),
         ("set-webhook", "allowed", "webhook-gone"),
     }
     await one_notice(node)
     assert await work_off(node) == [None]
     assert len(receiver.got) == 1, "nothing more is sent there"
-    assert {each.state for each in await notices(node)} == {"waiting"}
+    assert {notice.state for notice in await notices(node)} == {"waiting"}
 
 
 async def test_gone_of_a_replaced_address_disables_nothing(sqlite_node, receiver):
@@ -171,11 +171,11 @@ async def test_a_notice_waits_until_there_is_a_webhook(sqlite_node, receiver):
     node = sqlite_node
     _subject, notice = await one_notice(node)
     assert await work_off(node) == [None]
-    assert [each.state for each in await notices(node)] == ["waiting"]
+    assert [item.state for item in await notices(node)] == ["waiting"]
     await with_webhook(node, "support", receiver)
     assert [(id_, run) for _name, _tenant, id_, run in await pending_notices(node.services)] == [(notice.id, 1)]
     assert await work_off(node) == [None]
-    assert [each.state for each in await notices(node)] == ["delivered"]
+    assert [item.state for item in await notices(node)] == ["delivered"]
 
 
 async def test_nothing_is_sent_to_a_disabled_app(sqlite_node, receiver):
@@ -185,7 +185,7 @@ async def test_nothing_is_sent_to_a_disabled_app(sqlite_node, receiver):
     await node.sql("UPDATE principal SET state = 'disabled' WHERE name = 'support'")
     assert await work_off(node) == [None]
     assert receiver.got == []
-    assert [(each.state, each.last_code) for each in await notices(node)] == [("waiting", "app-disabled")]
+    assert [(notice.state, notice.last_code) for notice in await notices(node)] == [("waiting", "app-disabled")]
 
 
 async def test_an_app_may_acknowledge_before_it_answers(node, receiver):
@@ -239,7 +239,7 @@ async def test_a_process_that_dies_after_the_post_sends_the_same_message_again(s
     first, second = receiver.got
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
-    assert [each.state for each in await notices(node)] == ["delivered"]
+    assert [notice.state for notice in await notices(node)] == ["delivered"]
 
 
 async def test_a_public_vault_posts_to_no_private_address(sqlite_place, receiver, clock):
@@ -250,7 +250,7 @@ async def test_a_public_vault_posts_to_no_private_address(sqlite_place, receiver
     async with sqlite_place.node(clock) as node:
         (wait,) = await work_off(node)
         assert wait is not None
-        assert [each.last_code for each in await notices(node)] == ["invalid-url"]
+        assert [notice.last_code for notice in await notices(node)] == ["invalid-url"]
     assert receiver.got == []
 
 

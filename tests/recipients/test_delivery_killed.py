@@ -38,5 +38,7 @@ async def test_a_delivery_killed_at_any_point_is_completed(sqlite_place, receive
             assert (kept.state, kept.next_at) == ("delivered", None), point
             assert {got.headers["webhook-id"] for got in receiver.got} == {f"msg_{notice.id.hex}"}, point
             assert 1 <= len(receiver.got) <= 2, point
-            told = [each for each in await node.entries() if each.action == "send-notice" and each.target == notice.id]
-            assert [each.decision for each in told] == ["allowed"], point
+            entries = [
+                entry for entry in await node.entries() if entry.action == "send-notice" and entry.target == notice.id
+            ]
+            assert [item.decision for item in entries] == ["allowed"], point

@@ -25,15 +25,15 @@ def _chase(notice):
 
 async def test_an_app_fetches_and_acknowledges_its_notices(node):
     subject, notice = await one_notice(node)
-    (told,) = (await node.call("support", "GET", MINE)).json()["notices"]
-    assert told["id"] == str(notice.id)
-    assert (told["kind"], told["subject"], told["fields"]) == ("subject.erased", subject, ["profile.name"])
-    assert "acknowledged_at" in told
+    (reply,) = (await node.call("support", "GET", MINE)).json()["notices"]
+    assert reply["id"] == str(notice.id)
+    assert (reply["kind"], reply["subject"], reply["fields"]) == ("subject.erased", subject, ["profile.name"])
+    assert "acknowledged_at" in reply
     answer = await node.post("support", _done(notice))
     assert (answer.status_code, answer.json()["state"]) == (200, "acknowledged")
     assert (await node.call("support", "GET", MINE)).json()["notices"] == []
-    (told,) = (await node.call("support", "GET", MINE, params={"which": "all"})).json()["notices"]
-    assert told["acknowledged_at"] is not None
+    (reply,) = (await node.call("support", "GET", MINE, params={"which": "all"})).json()["notices"]
+    assert reply["acknowledged_at"] is not None
 
 
 async def test_acknowledging_again_changes_nothing(sqlite_node, clock):
@@ -51,22 +51,22 @@ async def test_a_notice_of_another_app_is_not_found(sqlite_node):
     _subject, notice = await one_notice(node)
     for role, tenant in (("sales", "default"), ("support", OTHER), ("dpo", OTHER)):
         body = problem(await node.post(role, _done(notice), tenant=tenant), 404, "recipient-notice-not-found")
-        nobody = problem(
+        stranger = problem(
             await node.post(role, f"/v1/notices/{uuid4()}:acknowledge", tenant=tenant),
             404,
             "recipient-notice-not-found",
         )
-        assert body["detail"] == nobody["detail"]
+        assert body["detail"] == stranger["detail"]
         assert (await node.call(role, "GET", MINE, tenant=tenant)).json()["notices"] == []
-    assert [each.state for each in await notices(node)] == ["pending"]
+    assert [item.state for item in await notices(node)] == ["pending"]
 
 
 async def test_staff_acknowledge_on_behalf_of_an_app(sqlite_node):
     node = sqlite_node
     subject, notice = await one_notice(node)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         assert (await node.post("dpo", _done(notice))).status_code == 200
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.code, entry.target) == ("acknowledge-notice", "on-behalf", notice.id)
     assert entry.subjects == (await node.pseudonym(subject),)
     (sent,) = (await node.call("dpo", "GET", SENT, params={"which": "all"})).json()["notices"]
@@ -82,7 +82,7 @@ async def test_staff_list_notices_and_acknowledgements(node, receiver):
     await tell(node, other, kind="subject.restricted", request=request)
     await work_off(node)
     listed = (await node.call("dpo", "GET", SENT)).json()["notices"]
-    assert [(each["app"], each["state"], each["webhook"], each["kind"]) for each in listed] == [
+    assert [(row["app"], row["state"], row["webhook"], row["kind"]) for row in listed] == [
         ("support", "delivered", "active", "subject.erased"),
         ("fulfilment", "waiting", None, "subject.restricted"),
     ]
@@ -91,8 +91,8 @@ async def test_staff_list_notices_and_acknowledgements(node, receiver):
         ({"request": str(request)}, "fulfilment"),
         ({"app": "support"}, "support"),
     ):
-        found = (await node.call("dpo", "GET", SENT, params=params)).json()["notices"]
-        assert [each["app"] for each in found] == [app]
+        result = (await node.call("dpo", "GET", SENT, params=params)).json()["notices"]
+        assert [item["app"] for item in result] == [app]
     problem(await node.call("support", "GET", SENT), 403, "not-granted")
     problem(await node.call("dpo", "GET", SENT, params={"app": "nobody"}), 404, "not-found")
     assert (await node.call("dpo", "GET", SENT, tenant=OTHER)).json()["notices"] == []
@@ -100,17 +100,17 @@ async def test_staff_list_notices_and_acknowledgements(node, receiver):
 
 async def test_pages_contain_every_notice_once(sqlite_node):
     node = sqlite_node
-    made = [str((await one_notice(node))[1].id) for _ in range(5)]
+    created = [str((await one_notice(node))[1].id) for _ in range(5)]
     for role, path in (("support", MINE), ("dpo", SENT)):
-        found, after = [], None
+        result, after = [], None
         while True:
             params = {"limit": 2} | ({} if after is None else {"after": after})
             page = (await node.call(role, "GET", path, params=params)).json()
-            found += [each["id"] for each in page["notices"]]
+            result += [notice["id"] for notice in page["notices"]]
             after = page["next"]
             if after is None:
                 break
-        assert found == made
+        assert result == created
 
 
 # ---- Chasing ---------------------------------------------------------------------------------------------------------
@@ -146,12 +146,12 @@ async def test_a_failed_notice_is_sent_again_with_the_reminders(sqlite_node, rec
     await one_notice(node)
     await node.sql("UPDATE recipient_notice SET attempts = 8")
     assert await work_off(node) == [None]
-    assert [each.state for each in await notices(node)] == ["failed"]
+    assert [notice.state for notice in await notices(node)] == ["failed"]
     clock.advance(days=3)
     receiver.answers = [status(204)]
     assert await chase_recipients(node.services) == 1
     assert await work_off(node) == [None]
-    assert [each.state for each in await notices(node)] == ["delivered"]
+    assert [notice.state for notice in await notices(node)] == ["delivered"]
 
 
 async def test_staff_send_a_reminder_at_any_time(sqlite_node, receiver):
@@ -159,11 +159,11 @@ async def test_staff_send_a_reminder_at_any_time(sqlite_node, receiver):
     await with_webhook(node, "support", receiver)
     subject, notice = await one_notice(node)
     await work_off(node)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         answer = await node.post("dpo", _chase(notice))
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
-    assert [(each.action, each.code, each.target) for each in made] == [("send-notice", "chased", notice.id)]
-    assert made[0].subjects == (await node.pseudonym(subject),)
+    assert [(item.action, item.code, item.target) for item in new_entries] == [("send-notice", "chased", notice.id)]
+    assert new_entries[0].subjects == (await node.pseudonym(subject),)
     await work_off(node)
     assert len(receiver.got) == 2
     problem(await node.post("support", _chase(notice)), 403, "not-granted")

@@ -120,7 +120,7 @@ async def test_a_second_call_for_a_request_adds_the_missing_notices(node):
     await node.read("support", subject, ["phone.last_4"], "customer-support")
     await node.read("fulfilment", subject, ["name"], "order-fulfilment")
     assert await tell(node, subject, request=request) == 2
-    fields = sorted(each.fields for each in await notices(node))
+    fields = sorted(notice.fields for notice in await notices(node))
     assert fields == [("profile.name",), ("profile.name",), ("profile.phone",)]
     assert await tell(node, subject, request=uuid4()) == 2, "another request is another change"
 
@@ -148,11 +148,11 @@ async def test_a_notice_about_a_merged_person_contains_the_former_id(node):
     body = {"survivor": survivor, "duplicate": duplicate, "evidence": "ticket 4711"}
     assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
     assert await tell(node, survivor) == 1
-    found = await notices(node)
-    assert [notice.kind for notice in found] == ["subject.rectified", "subject.erased"]  # the merge changed the name
-    for notice in found:
+    result = await notices(node)
+    assert [notice.kind for notice in result] == ["subject.rectified", "subject.erased"]  # the merge changed the name
+    for notice in result:
         assert str(notice.subject) == survivor
-        assert [str(each) for each in notice.former] == [duplicate]
+        assert [str(item) for item in notice.former] == [duplicate]
 
 
 async def test_apps_of_another_tenant_are_not_notified(sqlite_node):

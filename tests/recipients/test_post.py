@@ -192,8 +192,8 @@ class Names:
         self.asked.append(host)
         addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return [
-            (socket.AF_INET6 if ":" in each else socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port))
-            for each in addresses
+            (socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in addresses
         ]
 
 

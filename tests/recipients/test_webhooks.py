@@ -30,7 +30,7 @@ async def test_the_secret_is_shown_once(node):
     assert shown.json()["public_key"].startswith("whpk_")
     for table in ("webhook", "audit_entry"):
         for row in await node.sql(f"SELECT * FROM {table}"):
-            assert secret not in str([bytes(each) if isinstance(each, memoryview) else each for each in row])
+            assert secret not in str([bytes(value) if isinstance(value, memoryview) else value for value in row])
 
 
 async def test_every_app_and_tenant_has_a_secret_of_its_own(sqlite_node):
@@ -147,8 +147,8 @@ async def test_a_test_returns_its_result(sqlite_node, receiver):
     node = sqlite_node
     receiver.answers = [status(204), status(500), None, status(307, "Location: /x"), status(410)]
     await with_webhook(node, "support", receiver)
-    told = [(await node.post("support", TEST)).json() for _ in range(5)]
-    assert told == [
+    answers = [(await node.post("support", TEST)).json() for _ in range(5)]
+    assert answers == [
         {"taken": True, "status": 204, "code": None},
         {"taken": False, "status": 500, "code": "refused"},
         {"taken": False, "status": None, "code": "no-answer"},
@@ -171,13 +171,13 @@ async def test_tests_are_rate_limited(sqlite_place, receiver, clock):
 async def test_every_change_is_recorded_with_the_app(sqlite_node):
     node = sqlite_node
     support = (await node.caller("support")).principal.id
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         await node.call("support", "PUT", HOOK, URL)
         await node.post("support", ROTATE)
         await node.call("operator", "DELETE", HOOK, params={"app": "support"})
-    assert [(each.principal_name, each.action, each.code) for each in made] == [
+    assert [(item.principal_name, item.action, item.code) for item in new_entries] == [
         ("support", "set-webhook", "webhook-set"),
         ("support", "set-webhook", "secret-rotated"),
         ("operator", "set-webhook", "webhook-removed"),
     ]
-    assert {each.target for each in made} == {support}
+    assert {item.target for item in new_entries} == {support}

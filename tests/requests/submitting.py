@@ -24,9 +24,9 @@ async def submit(node, role="support", *, tenant="default", headers=None, **body
 
 async def submitted(node, kind, subject, role="support", **body):
     """Submit a request for a person; returns its id."""
-    made = await submit(node, role, kind=kind, subject=subject, **body)
-    assert made.status_code == 201, made.text
-    return made.json()["id"]
+    created = await submit(node, role, kind=kind, subject=subject, **body)
+    assert created.status_code == 201, created.text
+    return created.json()["id"]
 
 
 async def move(node, request, verb, role="dpo", **body):
@@ -53,26 +53,26 @@ async def verify_request(node, caller, request, verification):
 
 
 async def show(node, request, role="dpo"):
-    found = await node.call(role, "GET", f"/v1/requests/{request}")
-    assert found.status_code == 200, found.text
-    return found.json()
+    answer = await node.call(role, "GET", f"/v1/requests/{request}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 async def kept(node, request, tenant=DEFAULT):
     """Return a request as it is stored, and its history."""
     async with node.services.data.reading() as connection:
-        found = await find_request(connection, tenant, UUID(str(request)))
-        return found.request, await events_of(connection, tenant, UUID(str(request)))
+        match = await find_request(connection, tenant, UUID(str(request)))
+        return match.request, await events_of(connection, tenant, UUID(str(request)))
 
 
 async def work_off(node):
     """Carry out what is approved, as a server would; returns what was pending."""
-    found = await pending(node.services)
-    for each in found:
+    result = await pending(node.services)
+    for item in result:
         await node.services.jobs.run_in_foreground(
-            node.services, REQUEST_WORKFLOWS[each.workflow], each.tenant, each.id
+            node.services, REQUEST_WORKFLOWS[item.workflow], item.tenant, item.id
         )
-    return found
+    return result
 
 
 async def apply_rules(node, **approve):

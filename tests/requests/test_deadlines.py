@@ -187,10 +187,10 @@ PLACES = st.sampled_from(["DE", "DE-BY", "FR", "IE", "GR", "PL", "SE", "XX"])
 def test_a_deadline_is_a_weekday_of_the_right_month(day, place, extended, days):
     received = datetime(day.year, day.month, day.day, NOON, tzinfo=UTC)
     spans = [Suspension(received, received + timedelta(days=days))]
-    found = due("gdpr", received, place, extended=extended, suspensions=spans).on
+    result = due("gdpr", received, place, extended=extended, suspensions=spans).on
     months = 3 if extended else 1
-    assert found.weekday() < 5
-    assert timedelta(28 * months) <= found - day - timedelta(days) <= timedelta(31 * months + 7)
+    assert result.weekday() < 5
+    assert timedelta(28 * months) <= result - day - timedelta(days) <= timedelta(31 * months + 7)
 
 
 @settings(max_examples=60)

@@ -31,7 +31,7 @@ from vault.workflows import REQUEST_WORKFLOWS, pending
 
 
 def moves(events):
-    return [each.move for each in events]
+    return [event.move for event in events]
 
 
 async def test_an_unverified_request_cannot_be_approved(node):
@@ -42,8 +42,8 @@ async def test_an_unverified_request_cannot_be_approved(node):
     await verified(node, request)
     approved = await moved(node, request, "approve", note="looked at the preview")
     assert approved["state"] == "approved"
-    assert [each["by"] for each in approved["approvals"]] == [str((await node.caller("dpo")).principal.id)]
-    assert [(each["move"], each["note"]) for each in (await show(node, request))["history"]] == [
+    assert [approval["by"] for approval in approved["approvals"]] == [str((await node.caller("dpo")).principal.id)]
+    assert [(event["move"], event["note"]) for event in (await show(node, request))["history"]] == [
         ("receive", None),
         ("verify", "identity card seen at the counter"),
         ("approve", "looked at the preview"),
@@ -60,22 +60,22 @@ async def test_an_erasure_needs_a_fresh_verification(node, clock):
         assert refused.value.code == "fresh-identity-needed"
         assert (await show(node, request))["state"] == "received"
     request = await submitted(node, "access", await node.create())
-    made = await verify_request(node, caller, (await kept(node, request))[0].id, stale)
-    assert (made.state, made.verification) == ("approved", stale)
+    created = await verify_request(node, caller, (await kept(node, request))[0].id, stale)
+    assert (created.state, created.verification) == ("approved", stale)
 
 
 async def test_automatic_approval_is_recorded_as_by_rule(node):
     subject = await node.create()
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         request = await submitted(node, "access", subject)
         await verified(node, request)
-    assert [(each.action, each.code, each.principal_name) for each in made] == [
+    assert [(item.action, item.code, item.principal_name) for item in new_entries] == [
         ("submit-request", "receive", "support"),
         ("verify-identity", "verify", "dpo"),
         ("verify-identity", "approve", "vault"),
     ]
-    assert {each.subjects for each in made} == {(await node.pseudonym(subject),)}
-    assert {str(each.target) for each in made} == {request}
+    assert {item.subjects for item in new_entries} == {(await node.pseudonym(subject),)}
+    assert {str(item.target) for item in new_entries} == {request}
     await apply_rules(node, access="review")
     second = await submitted(node, "access", subject)
     await verified(node, second)
@@ -95,7 +95,7 @@ async def test_dual_approval_needs_two_people_other_than_the_submitter(node):
     problem(await as_staff(node, clerk, request, "approve"), 409, "own-request")
     approved = await as_staff(node, second, request, "approve")
     assert approved.json()["state"] == "approved"
-    assert len({each["by"] for each in approved.json()["approvals"]}) == 2
+    assert len({approval["by"] for approval in approved.json()["approvals"]}) == 2
     assert moves((await kept(node, request))[1]) == ["receive", "verify", "sign", "approve"]
 
 
@@ -167,10 +167,10 @@ async def test_a_prompt_question_about_identity_suspends_the_deadline(node, cloc
     listed = await node.call("dpo", "GET", "/v1/requests", params={"due": "overdue"})
     assert listed.json()["requests"] == []
     await verified(node, request)
-    found = await show(node, request)
-    assert (found["due"], found["suspended"]) == ("2026-05-15", False)  # 04-05 and 40 days
-    assert "40 days in which identity was in question" in found["due_rule"]
-    assert found["history"][1]["code"] == "in-time"
+    result = await show(node, request)
+    assert (result["due"], result["suspended"]) == ("2026-05-15", False)  # 04-05 and 40 days
+    assert "40 days in which identity was in question" in result["due_rule"]
+    assert result["history"][1]["code"] == "in-time"
 
 
 @pytest.mark.parametrize(("days", "also"), [(8, {}), (0, {"regime": "ccpa", "jurisdiction": "US-CA"})])
@@ -183,20 +183,20 @@ async def test_a_late_question_or_one_under_the_ccpa_does_not_suspend_the_deadli
     assert (asked["state"], asked["suspended"]) == ("verifying", False)
     clock.advance(days=5)
     await verified(node, request)
-    found = await show(node, request)
-    assert (found["due"], found["history"][1]["code"]) == (due, "too-late-for-the-clock")
+    result = await show(node, request)
+    assert (result["due"], result["history"][1]["code"]) == (due, "too-late-for-the-clock")
 
 
 async def test_only_staff_and_the_submitting_app_can_cancel_a_request(node):
     subject = await node.create()
     one, two = [await another(node, name, "self-service") for name in ("portal", "shop")]
-    made = [(await node.post(None, "/v1/requests", {"kind": "access", "subject": subject}, headers=one)).json()["id"]
+    created = [(await node.post(None, "/v1/requests", {"kind": "access", "subject": subject}, headers=one)).json()["id"]
             for _ in range(2)]  # fmt: skip
-    problem(await as_staff(node, two, made[0], "cancel"), 403, "not-granted")
-    assert (await as_staff(node, one, made[0], "cancel")).json()["state"] == "cancelled"
-    assert (await moved(node, made[1], "cancel"))["state"] == "cancelled"
-    problem(await as_staff(node, one, made[0], "cancel"), 409, "wrong-state")
-    problem(await as_staff(node, two, made[0], "reopen"), 403, "not-granted")
+    problem(await as_staff(node, two, created[0], "cancel"), 403, "not-granted")
+    assert (await as_staff(node, one, created[0], "cancel")).json()["state"] == "cancelled"
+    assert (await moved(node, created[1], "cancel"))["state"] == "cancelled"
+    problem(await as_staff(node, one, created[0], "cancel"), 409, "wrong-state")
+    problem(await as_staff(node, two, created[0], "reopen"), 403, "not-granted")
 
 
 async def test_reopening_starts_a_new_run_and_keeps_the_history(node, clock):
@@ -215,10 +215,10 @@ async def test_reopening_starts_a_new_run_and_keeps_the_history(node, clock):
     )
     assert (again["due"], again["suspended"]) == ("2026-04-07", False)  # two days were suspended; Easter takes them in
     problem(await move(node, request, "approve"), 409, "wrong-state")
-    found, events = await kept(node, request)
-    assert found.run == 1
+    result, events = await kept(node, request)
+    assert result.run == 1
     assert moves(events) == ["receive", "verify", "ask-identity", "reject", "reopen"]
-    assert [each["note"] for each in (await show(node, request))["history"]][3:] == [
+    assert [event["note"] for event in (await show(node, request))["history"]][3:] == [
         "no answer",
         "the answer came late",
     ]
@@ -237,7 +237,7 @@ async def test_an_approved_review_waits_for_staff(node):
     request = await submitted(node, "review", await node.create())
     await verified(node, request)
     await moved(node, request, "approve")
-    assert [each.workflow for each in await work_off(node)] == ["review"]
+    assert [ended.workflow for ended in await work_off(node)] == ["review"]
     assert (await show(node, request))["state"] == "in_progress"
     assert await work_off(node) == []
     assert (await moved(node, request, "complete", outcome="confirmed"))["outcome"] == "confirmed"
@@ -261,20 +261,20 @@ async def test_a_failed_job_hands_the_request_back_for_another_run(node):
     assert await guarded(broken)(node.services, pending.tenant, pending.id) is None
     assert await guarded(broken)(node.services, pending.tenant, pending.id) is None  # not under way any more
     assert called == [pending.id]
-    found, events = await kept(node, request)
-    assert (found.state, found.run, found.approvals) == ("in_review", 1, ())
+    result, events = await kept(node, request)
+    assert (result.state, result.run, result.approvals) == ("in_review", 1, ())
     assert (events[-1].move, events[-1].code, events[-1].by_name) == ("hand-back", "some-obstacle", "vault")
     await moved(node, request, "approve")
-    assert [each.run for each in await work_off(node)] == [1]
+    assert [ended.run for ended in await work_off(node)] == [1]
     assert (await show(node, request))["state"] == "completed"
 
 
 async def work_off_start(node):
-    found = await pending(node.services)
-    for each in found:
-        await start_request(node.services, each.tenant, each.id)
-        await start_request(node.services, each.tenant, each.id)  # twice does no more than once
-    return found
+    result = await pending(node.services)
+    for item in result:
+        await start_request(node.services, item.tenant, item.id)
+        await start_request(node.services, item.tenant, item.id)  # twice does no more than once
+    return result
 
 
 async def test_a_step_that_is_unavailable_is_retried(node):
@@ -295,10 +295,10 @@ async def test_a_late_job_does_nothing_to_a_cancelled_request(node):
     request = await submitted(node, "portability", subject)
     await verified(node, request)
     await moved(node, request, "cancel")
-    found, before = await kept(node, request)
-    await node.services.jobs.run_in_foreground(node.services, REQUEST_WORKFLOWS["portability"], "default", found.id)
+    result, before = await kept(node, request)
+    await node.services.jobs.run_in_foreground(node.services, REQUEST_WORKFLOWS["portability"], "default", result.id)
     after, events = await kept(node, request)
-    assert (after, events) == (found, before)
+    assert (after, events) == (result, before)
 
 
 async def test_unverified_requests_expire(node, clock):
@@ -317,7 +317,7 @@ async def test_unverified_requests_expire(node, clock):
     clock.advance(seconds=1)
     assert await expire_requests(node.services) == 2
     assert await expire_requests(node.services) == 0
-    states = {each: (await show(node, each))["state"] for each in (waiting, asked, done, unknown)}
+    states = {item: (await show(node, item))["state"] for item in (waiting, asked, done, unknown)}
     assert states == {waiting: "expired", asked: "verifying", done: "in_review", unknown: "expired"}
     assert (await kept(node, waiting))[1][-1].by_name == "vault"
     await moved(node, waiting, "reopen")
@@ -336,7 +336,7 @@ async def test_a_request_that_cannot_expire_does_not_stop_the_others(node, clock
     node.services.keyring.clear()
     clock.advance(days=15)
     assert await expire_requests(node.services) == 1
-    states = [(await kept(node, each))[0].state for each in (stuck, other)]
+    states = [(await kept(node, item))[0].state for item in (stuck, other)]
     assert states == ["received", "expired"]
 
 
@@ -369,14 +369,14 @@ async def test_concurrent_decisions_are_serialized(node):
     both = await asyncio.gather(
         move(node, request, "approve"), move(node, request, "reject", ground="legal-obligation")
     )
-    assert sorted(each.status_code for each in both) == [200, 409]
+    assert sorted(side.status_code for side in both) == [200, 409]
     assert len((await kept(node, request))[1]) == 3
 
 
 async def test_moves_of_jobs_are_recorded_under_the_name_of_the_vault(node):
     request = await submitted(node, "access", await node.create())
-    found, _events = await kept(node, request)
-    async with changing_request(node.services, system_caller("default"), found.id) as change:
+    result, _events = await kept(node, request)
+    async with changing_request(node.services, system_caller("default"), result.id) as change:
         change.move("expire")
-    (entry,) = [each for each in await node.entries() if each.code == "expire"]
+    (entry,) = [item for item in await node.entries() if item.code == "expire"]
     assert (entry.action, entry.principal_name, str(entry.target)) == ("move-request", "vault", request)

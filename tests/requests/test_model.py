@@ -52,7 +52,7 @@ def test_the_table_of_moves_agrees_with_the_diagram():
 
 @pytest.mark.parametrize(("state", "move"), list(itertools.product(STATES, MOVES)))
 def test_a_move_that_is_not_in_the_table_is_refused(state, move):
-    allowed = {then for before, each, then in POSSIBLE if (before, each) == (state, move)}
+    allowed = {then for before, item, then in POSSIBLE if (before, item) == (state, move)}
     if allowed:
         assert {after(state, move)} == allowed
     else:
@@ -66,10 +66,10 @@ def test_every_way_to_approval_passes_verification():
     """Take away the move by which somebody shows to be the person: then nothing is ever approved or under way."""
     reached = {"received"}
     while True:
-        found = {then for (before, move), then in TABLE.items() if before in reached and move != "verify"} - reached
-        if not found:
+        result = {then for (before, move), then in TABLE.items() if before in reached and move != "verify"} - reached
+        if not result:
             break
-        reached |= found
+        reached |= result
     assert not reached & {"in_review", "approved", "in_progress", "completed"}
 
 

@@ -16,20 +16,20 @@ from vault.ids import SubjectId
 
 
 async def listed(node, role="dpo", **params):
-    found = await node.call(role, "GET", "/v1/requests", params=params)
-    assert found.status_code == 200, found.text
-    return found.json()
+    answer = await node.call(role, "GET", "/v1/requests", params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 async def test_requests_are_listed_by_urgency_in_pages(node, clock):
     subject = await node.create()
     moments = {days: f"2026-02-{days:02}T12:00:00Z" for days in (10, 20, 15)}
-    made = {days: await submitted(node, "access", subject, received_at=at) for days, at in moments.items()}
+    created = {days: await submitted(node, "access", subject, received_at=at) for days, at in moments.items()}
     page = await listed(node, limit=2)
-    assert [each["id"] for each in page["requests"]] == [made[10], made[15]]
+    assert [request["id"] for request in page["requests"]] == [created[10], created[15]]
     rest = await listed(node, limit=2, cursor=page["next"])
-    assert ([each["id"] for each in rest["requests"]], rest["next"]) == ([made[20]], None)
-    assert [each["days_left"] for each in page["requests"]] == [5, 11]  # 03-10, and 03-16: 03-15 is a Sunday
+    assert ([request["id"] for request in rest["requests"]], rest["next"]) == ([created[20]], None)
+    assert [request["days_left"] for request in page["requests"]] == [5, 11]  # 03-10, and 03-16: 03-15 is a Sunday
     problem(await node.call("dpo", "GET", "/v1/requests", params={"cursor": "x"}), 422, "invalid-cursor")
 
 
@@ -43,7 +43,7 @@ async def test_overdue_and_soon_due_requests_are_listed(node, clock):
     await moved(node, closed, "cancel")
 
     async def ids(**params):
-        return [each["id"] for each in (await listed(node, **params))["requests"]]
+        return [request["id"] for request in (await listed(node, **params))["requests"]]
 
     assert await ids(due="overdue") == [old]
     assert await ids(due="soon") == [old, soon]
@@ -93,19 +93,19 @@ async def test_a_person_sees_their_own_requests_only(node):
 async def test_reading_requests_is_recorded(node):
     subject = await node.create()
     request = await submitted(node, "access", subject)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         await show(node, request)
         await listed(node, subject=subject)
         problem(await node.call("dpo", "GET", f"/v1/requests/{uuid4()}"), 404, "request-not-found")
         problem(await node.call("marketing", "GET", "/v1/requests"), 403, "not-granted")
-    assert [(each.action, each.decision, each.code) for each in made] == [
+    assert [(item.action, item.decision, item.code) for item in new_entries] == [
         ("read-requests", "allowed", None),
         ("read-requests", "allowed", None),
         ("read-requests", "failed", "request-not-found"),
         ("read-requests", "denied", "not-granted"),
     ]
     pseudonym = await node.pseudonym(subject)
-    assert [each.subjects for each in made] == [(pseudonym,), (pseudonym,), (), ()]
+    assert [item.subjects for item in new_entries] == [(pseudonym,), (pseudonym,), (), ()]
 
 
 async def test_texts_under_a_destroyed_key_are_not_shown_and_the_history_stays(node):
@@ -114,9 +114,9 @@ async def test_texts_under_a_destroyed_key_are_not_shown_and_the_history_stays(n
     await verified(node, request)
     assert (await show(node, request))["history"][1]["note"] == "identity card seen at the counter"
     await node.services.keyring.destroy_subject_keys("default", [SubjectId(UUID(subject))])
-    found = await show(node, request)
-    assert found["details"] is None
-    assert [(each["move"], each["note"]) for each in found["history"]] == [
+    result = await show(node, request)
+    assert result["details"] is None
+    assert [(event["move"], event["note"]) for event in result["history"]] == [
         ("receive", None),
         ("verify", None),
         ("approve", None),
@@ -126,8 +126,8 @@ async def test_texts_under_a_destroyed_key_are_not_shown_and_the_history_stays(n
 async def test_details_of_an_unknown_identity_are_not_stored(node):
     body = {"identity": {"email": "nobody@example.org"}, "details": {"statement": "my secret"}}
     request = (await submit(node, kind="review", **body)).json()["id"]
-    found = await show(node, request)
-    assert (found["subject"], found["details"]) == (None, None)
+    result = await show(node, request)
+    assert (result["subject"], result["details"]) == (None, None)
     ((details,),) = await node.sql("SELECT details FROM rights_request")
     assert details is None
     assert (await kept(node, request))[0].channel is None
@@ -143,4 +143,4 @@ async def test_a_note_is_not_sealed_with_the_keys_of_an_erased_person(node, cloc
         await moved(node, erasure, "approve")
         await work_off(node)
         await moved(other, request, "reject", ground="manifestly-unfounded", note="she wrote to us")
-    assert [each.note for each in (await kept(node, request))[1]] == [None] * 3
+    assert [item.note for item in (await kept(node, request))[1]] == [None] * 3

@@ -23,22 +23,22 @@ WORD = "Kanarienvogel"
 
 async def test_a_new_request_has_its_deadlines(node):
     subject = await node.create()
-    made = await submit(node, kind="access", subject=subject, channel="letter")
-    body = made.json()
-    assert (made.status_code, body["state"]) == (201, "received")
+    created = await submit(node, kind="access", subject=subject, channel="letter")
+    body = created.json()
+    assert (created.status_code, body["state"]) == (201, "received")
     assert (body["due"], body["internal_due"]) == ("2026-04-07", "2026-03-31")
     assert "Easter Monday (IE)" in body["due_rule"]
     assert body.keys() == {"id", "state", "due", "due_rule", "internal_due"}
-    found = await show(node, body["id"])
-    assert (found["subject"], found["jurisdiction"], found["channel"]) == (subject, "IE", "letter")
-    assert [(each["move"], each["by_name"]) for each in found["history"]] == [("receive", "support")]
+    result = await show(node, body["id"])
+    assert (result["subject"], result["jurisdiction"], result["channel"]) == (subject, "IE", "letter")
+    assert [(event["move"], event["by_name"]) for event in result["history"]] == [("receive", "support")]
 
 
 async def test_the_deadline_depends_on_jurisdiction_and_receipt(node):
     subject = await node.create()
     said = {"jurisdiction": "DE-BE", "received_at": "2026-02-08T09:00:00+01:00"}
-    made = await submit(node, kind="access", subject=subject, **said)
-    assert made.json()["due"] == "2026-03-09"  # 03-08 is a Sunday
+    created = await submit(node, kind="access", subject=subject, **said)
+    assert created.json()["due"] == "2026-03-09"  # 03-08 is a Sunday
     ccpa = await submit(node, kind="access", subject=subject, regime="ccpa", jurisdiction="US-CA")
     assert ccpa.json()["due"] == "2026-04-19"
 
@@ -58,8 +58,8 @@ async def test_the_person_is_found_by_address_or_external_id(sqlite_node):
     changed = await node.patch("dpo", subject, {"email_secondary": "second@example.org"}, "subject-rights", '"1"')
     assert changed.status_code == 200, changed.text
     for identity in KNOWN_BY:
-        made = await submit(node, kind="access", identity=identity)
-        assert (await show(node, made.json()["id"]))["subject"] == subject
+        created = await submit(node, kind="access", identity=identity)
+        assert (await show(node, created.json()["id"]))["subject"] == subject
 
 
 NOBODY = [
@@ -90,8 +90,8 @@ async def test_a_duplicate_request_is_linked_and_not_verified_by_the_first(node)
     await verified(node, first)
     second = await submit(node, kind="erasure", subject=subject, scope={"fields": ["profile.email", "profile.phone"]})
     assert second.json()["duplicate_of"] == first
-    found = await show(node, second.json()["id"])
-    assert (found["state"], found["verification"], found["duplicate_of"]) == ("received", None, first)
+    result = await show(node, second.json()["id"])
+    assert (result["state"], result["verification"], result["duplicate_of"]) == ("received", None, first)
     assert (await show(node, first))["state"] == "in_review"
     other = await submit(node, kind="erasure", subject=subject, scope={"fields": ["phone"]})
     assert "duplicate_of" not in other.json()
@@ -132,9 +132,9 @@ async def test_what_strangers_asked_does_not_hold_up_the_person_nor_show(node, c
     subject = await node.create()
     strangers = []
     for role, about in (("support", {"identity": {"email": "ada@example.org"}}), ("dpo", {"subject": subject})):
-        made = (await submit(node, role=role, kind="access", **about)).json()
-        assert "duplicate_of" not in made
-        strangers.append(made["id"])
+        created = (await submit(node, role=role, kind="access", **about)).json()
+        assert "duplicate_of" not in created
+        strangers.append(created["id"])
     caller, person = data_subject_caller(DEFAULT, "me-1"), SubjectId(UUID(subject))
     fresh = Verification("session", "fresh", clock.now())
     hers = await submit_request(node.services, caller, Submission("access", person), verification=fresh)
@@ -144,8 +144,8 @@ async def test_what_strangers_asked_does_not_hold_up_the_person_nor_show(node, c
     assert "duplicate_of" not in by_app
     again = await submit_request(node.services, caller, Submission("access", person), verification=fresh)
     assert again.duplicate_of == hers.id
-    for each in (strangers[1], hers.id, by_app["id"], again.id):
-        assert (await show(node, each))["duplicate_of"] == strangers[0], "staff see the link"
+    for item in (strangers[1], hers.id, by_app["id"], again.id):
+        assert (await show(node, item))["duplicate_of"] == strangers[0], "staff see the link"
 
 
 async def test_a_claimed_identity_does_not_learn_of_a_duplicate(node):
@@ -184,7 +184,7 @@ async def test_details_are_stored_sealed(node):
         rows = await node.sql(f"SELECT * FROM {table}")
         assert rows or table == "idempotency"
         assert WORD not in "".join(
-            str(bytes(each) if isinstance(each, memoryview) else each) for row in rows for each in row
+            str(bytes(value) if isinstance(value, memoryview) else value) for row in rows for value in row
         )
 
 
@@ -218,20 +218,20 @@ async def test_an_invalid_submission_is_refused_with_pointers_and_not_stored(sql
     for body, at, code in FAULTS:
         sent = {"kind": "access", "subject": subject, **body}
         refused = await submit(node, **{key: value for key, value in sent.items() if value is not None})
-        told = refused.json()
+        answer = refused.json()
         assert (refused.status_code, body) == (422, body)
-        assert (at, code) in [(each["at"], each["code"]) for each in told["errors"]]
+        assert (at, code) in [(error["at"], error["code"]) for error in answer["errors"]]
         assert WORD not in refused.text
-        failed = [each for each in await node.entries() if each.action == "submit-request"][-1]
-        assert (failed.decision, failed.code, str(failed.id)) == ("failed", told["code"], told["audit"])
+        failed = [entry for entry in await node.entries() if entry.action == "submit-request"][-1]
+        assert (failed.decision, failed.code, str(failed.id)) == ("failed", answer["code"], answer["audit"])
     assert await node.sql("SELECT id FROM rights_request") == []
 
 
 async def test_half_a_surrogate_pair_is_refused(sqlite_node):
     body = {"kind": "access", "subject": await sqlite_node.create(), "details": {"text": "\ud800"}}
     sent = {"content": json.dumps(body).encode(), "headers": {"content-type": "application/json"}}
-    told = problem(await sqlite_node.post("support", "/v1/requests", **sent), 422, "bad-format")
-    assert told["errors"][0]["at"] == "/details"
+    answer = problem(await sqlite_node.post("support", "/v1/requests", **sent), 422, "bad-format")
+    assert answer["errors"][0]["at"] == "/details"
 
 
 async def test_an_unknown_or_erased_person_cannot_have_requests(node):
@@ -252,7 +252,7 @@ async def test_submitting_needs_the_permission(sqlite_node):
 async def test_a_claimed_identity_counts_against_the_rate_of_searches(sqlite_place, clock):
     async with sqlite_place.node(clock, searches_per_minute=2) as node:
         asked = [await submit(node, kind="access", identity={"email": f"a{i}@example.org"}) for i in range(3)]
-        assert [each.status_code for each in asked] == [201, 201, 429]
+        assert [question.status_code for question in asked] == [201, 201, 429]
 
 
 async def test_a_person_submits_in_a_session_of_their_own(node, clock):
@@ -276,15 +276,15 @@ async def test_an_app_cannot_submit_a_verified_request(node, clock):
     subject = SubjectId(UUID(await node.create()))
     caller = await node.caller("support")
     fresh = Verification("session", "fresh", clock.now())
-    made = await submit_request(node.services, caller, Submission("access", subject), verification=fresh)
-    assert made.state == "received"
+    created = await submit_request(node.services, caller, Submission("access", subject), verification=fresh)
+    assert created.state == "received"
 
 
 async def test_a_request_of_another_tenant_is_not_found(node):
     subject = await node.create()
     request = await submitted(node, "access", subject)
-    found = await node.call("dpo", "GET", f"/v1/requests/{request}", tenant="acme")
-    problem(found, 404, "request-not-found")
+    answer = await node.call("dpo", "GET", f"/v1/requests/{request}", tenant="acme")
+    problem(answer, 404, "request-not-found")
     listed = await node.call("dpo", "GET", "/v1/requests", tenant="acme")
     assert listed.json()["requests"] == []
     refused = await node.post("support", "/v1/requests", {"kind": "access", "subject": subject}, tenant="acme")
@@ -297,8 +297,8 @@ async def test_a_merged_person_is_found_under_the_new_id(node):
     caller = await node.caller("dpo")
     merge = MergeRequest(SubjectId(UUID(ada)), SubjectId(UUID(other)), "both hers")
     await merge_authorized(node.services, caller, merge)
-    made = await submit(node, kind="access", identity={"external_id": {"shop": "2"}})
-    assert (await show(node, made.json()["id"]))["subject"] == ada
+    created = await submit(node, kind="access", identity={"external_id": {"shop": "2"}})
+    assert (await show(node, created.json()["id"]))["subject"] == ada
 
 
 async def test_an_open_request_moves_with_a_merge(node):

@@ -52,7 +52,7 @@ def needles():
                 yield base64.b64encode(digest)[:20]
 
 
-NEEDLES = sorted({each for each in needles() if len(each) >= 7})
+NEEDLES = sorted({needle for needle in needles() if len(needle) >= 7})
 
 
 def found_in(data: bytes) -> bytes | None:

@@ -51,7 +51,7 @@ async def test_a_canary_value_appears_in_no_file_log_or_answer(node, stream):
     written = stream.getvalue()
     assert written
     assert not found_in(written.encode())
-    for name, data in [each async for each in _databases(node)]:
+    for name, data in [database async for database in _databases(node)]:
         assert not found_in(data), (name, found_in(data))
 
 
@@ -76,9 +76,9 @@ async def _spread(node) -> list[str]:
     catalogue = node.services.policies.active("default").policy_set.catalogue
     sent = {"Idempotency-Key": f"{WORD}-1"}
     body = {"profile": {"name": WORD}, "external_ids": {"shop": WORD}, "purpose": "order-fulfilment"}
-    made = await node.post("sales", "/v1/subjects", body, headers=sent)
-    assert made.status_code == 201, made.text
-    subject = made.json()["id"]
+    created = await node.post("sales", "/v1/subjects", body, headers=sent)
+    assert created.status_code == 201, created.text
+    subject = created.json()["id"]
     changed = await node.patch("dpo", subject, _profile(catalogue), "subject-rights", '"1"')
     assert changed.status_code == 200, changed.text
     for collection in catalogue.collections.values():
@@ -106,8 +106,8 @@ async def _spread(node) -> list[str]:
         {"birth_date": BORN},
         {"purchase.order": WORD},
     ):
-        found = await node.post("dpo", "/v1/subjects:search", {"match": match, "purpose": "subject-rights"})
-        assert len(found.json()["results"]) == 1, (match, found.text)
+        answer = await node.post("dpo", "/v1/subjects:search", {"match": match, "purpose": "subject-rights"})
+        assert len(answer.json()["results"]) == 1, (match, answer.text)
     await node.patch("dpo", subject, {"notes": None, "email": f"{WORD}.{WORD}@example.org"}, "subject-rights", '"2"')
     await _join(node, subject)
     await _show(node, subject)
@@ -154,7 +154,7 @@ async def _join(node, subject):
     imported = await node.post("dpo", "/v1/consents:import?source=crm", items)
     assert (imported.json()["written"], imported.json()["refused"]) == (1, 2), imported.text
     alike = await node.post("dpo", f"/v1/subjects/{other}:duplicates")
-    assert [each["id"] for each in alike.json()["results"]] == [subject]
+    assert [result["id"] for result in alike.json()["results"]] == [subject]
     body = {"survivor": subject, "duplicate": other, "evidence": words}
     merged = await node.post("dpo", "/v1/subjects:merge", body, headers={"Idempotency-Key": f"{WORD}-merge"})
     assert merged.status_code == 201, merged.text
@@ -166,10 +166,10 @@ async def _join(node, subject):
 async def _show(node, subject):
     """Fetch what may be passed on about consents: receipts, checks and the record of processing."""
     history = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
-    assert [each["evidence"] for each in history] == [f"{WORD}, {PHONE}"] * 8
+    assert [event["evidence"] for event in history] == [f"{WORD}, {PHONE}"] * 8
     answers = [
-        await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents/{each['id']}/receipt?format={form}")
-        for each in history
+        await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents/{event['id']}/receipt?format={form}")
+        for event in history
         for form in ("dpv", "kantara")
     ]
     check = {"subjects": [subject], "purposes": ["direct-marketing", "fraud-prevention"]}
@@ -261,9 +261,9 @@ async def _broken(node, subject) -> str:
         await node.call("support", "GET", f"/v1/subjects/{subject}"),
     ]
     node.services.subjects.find = real
-    assert {each.status_code for each in answers} == {500}
-    assert {each.json()["code"] for each in answers} == {"internal-error"}
-    return "".join(each.text for each in answers)
+    assert {answer.status_code for answer in answers} == {500}
+    assert {answer.json()["code"] for answer in answers} == {"internal-error"}
+    return "".join(answer.text for answer in answers)
 
 
 async def _databases(node):

@@ -30,7 +30,7 @@ async def test_no_path_and_no_query_takes_a_control_character(node):
         plain = re.sub(r"\{[^}]*\}", "x", path)
         addresses = [f"{plain}%s", f"{plain}?unknown=%s", f"{plain}?%s"]
         addresses += [re.sub(r"\{[^}]*\}", "x", path.replace(part, "%s")) for part in re.findall(r"\{[^}]*\}", path)]
-        queries = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+        queries = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
         addresses += [f"{plain}?{name}=a%s" for name in queries]
         for address in addresses:
             for character in CONTROLS:
@@ -66,7 +66,7 @@ def _value(document, name, schema, depth=0):
     if kind == "object":
         if depth > 4:
             return {}
-        values = {key: _value(document, key, each, depth + 1) for key, each in schema.get("properties", {}).items()}
+        values = {key: _value(document, key, item, depth + 1) for key, item in schema.get("properties", {}).items()}
         return values or {"name": "text"}
     if kind == "array":
         return [_value(document, name, schema.get("items", {}), depth + 1)]
@@ -89,19 +89,19 @@ def _with_nul(value, place=()):
         yield "\0"
         yield value + "\0"
     elif isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from ([*value[:index], changed, *value[index + 1 :]] for changed in _with_nul(each))
+        for index, item in enumerate(value):
+            yield from ([*value[:index], changed, *value[index + 1 :]] for changed in _with_nul(item))
     elif isinstance(value, dict):
-        for key, each in value.items():
-            yield from ({**value, key: changed} for changed in _with_nul(each))
+        for key, item in value.items():
+            yield from ({**value, key: changed} for changed in _with_nul(item))
         yield {**value, "a\0": "text"}
 
 
 def _subject(value, subject):
     if isinstance(value, dict):
-        return {key: _subject(each, subject) for key, each in value.items()}
+        return {key: _subject(item, subject) for key, item in value.items()}
     if isinstance(value, list):
-        return [_subject(each, subject) for each in value]
+        return [_subject(item, subject) for item in value]
     return value.replace("SUBJECT", subject) if isinstance(value, str) else value
 
 

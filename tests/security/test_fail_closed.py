@@ -61,8 +61,8 @@ async def _all_stay_inside(node, subject):
         began = time.monotonic()
         answer = await node.call(role, method, path, body, headers=headers)
         took = time.monotonic() - began
-        told = problem(answer, 503, answer.json()["code"])
-        assert told["code"] in {"audit-unavailable", "unavailable"}, (path, told)
+        response = problem(answer, 503, answer.json()["code"])
+        assert response["code"] in {"audit-unavailable", "unavailable"}, (path, response)
         assert int(answer.headers["retry-after"]) >= 1
         assert not any(secret in answer.text for secret in SECRETS), path
         assert took < 5, (path, took)
@@ -130,7 +130,7 @@ async def test_concurrent_calls_on_a_locked_log_fail_within_one_deadline(sqlite_
             )
             assert time.monotonic() - began < 3
             other.execute("ROLLBACK")
-        assert {each.status_code for each in answers} == {503}
+        assert {answer.status_code for answer in answers} == {503}
 
 
 @pytest.mark.parametrize("file", ["data.sqlite", "keys.sqlite"])
@@ -197,8 +197,8 @@ async def test_a_blocked_audit_table_on_postgresql_fails_every_call(postgres_pla
 async def test_a_malformed_audit_entry_prevents_the_answer(sqlite_node):
     """If a bug puts a value that is not on the allow-list into an entry, no value is returned either."""
     subject = await sqlite_node.create()
-    made = sqlite_node.services.audit_log.entry
-    sqlite_node.services.audit_log.entry = lambda **facts: made(**{**facts, "code": "Not A Code"})
+    created = sqlite_node.services.audit_log.entry
+    sqlite_node.services.audit_log.entry = lambda **facts: created(**{**facts, "code": "Not A Code"})
     answer = await sqlite_node.read("support", subject, ["name"], "customer-support")
     problem(answer, 500, "audit-entry-refused")
     assert not any(secret in answer.text for secret in SECRETS)

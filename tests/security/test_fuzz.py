@@ -78,7 +78,7 @@ def _told(what):
 def _operations(server):
     document = server.run(server.node.call(None, "GET", "/openapi.json")).json()
     schema = schemathesis.openapi.from_dict(document)
-    return [each.ok() for each in schema.get_all_operations()]
+    return [operation.ok() for operation in schema.get_all_operations()]
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
@@ -185,7 +185,9 @@ def _send(server, role, method, path, body, **headers):
 def test_any_value_for_any_field_causes_no_server_error(server):
     catalogue = server.node.services.policies.active("default").policy_set.catalogue
     profile = [name for name, field in catalogue.collections["profile"].fields.items() if not field.system]
-    many = {each.name: list(each.fields) for each in catalogue.collections.values() if each.many}
+    many = {
+        collection.name: list(collection.fields) for collection in catalogue.collections.values() if collection.many
+    }
     one = f"/v1/subjects/{server.subject}"
 
     @MANY

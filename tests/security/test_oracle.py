@@ -34,8 +34,8 @@ async def test_a_refused_read_does_not_reveal_whether_the_subject_exists(node):
         for purpose in PURPOSES:
             for field in FIELDS:
                 ask = {"fields": [field], "purpose": purpose, "roles": [role]}
-                told = (await node.post("dpo", "/v1/decisions:explain", ask)).json()["fields"][field]
-                if told["allowed"]:
+                answer = (await node.post("dpo", "/v1/decisions:explain", ask)).json()["fields"][field]
+                if answer["allowed"]:
                     continue
                 refused += 1
                 _kind, status, _body = await _refused_alike(
@@ -197,10 +197,10 @@ async def test_explaining_for_another_role_reveals_a_subject_only_to_permitted_r
 
     await _refused_alike(node, ask, there, uuid4(), restricted)
     # The data protection officer sees subjects, and so is told.
-    told = (await ask(restricted, "dpo")).json()["fields"]["name"]
-    assert (told["step"], told["code"]) == (6, "restricted")
-    told = (await ask(uuid4(), "dpo")).json()["fields"]["name"]
-    assert (told["step"], told["code"]) == (6, "subject-not-found")
+    answer = (await ask(restricted, "dpo")).json()["fields"]["name"]
+    assert (answer["step"], answer["code"]) == (6, "restricted")
+    answer = (await ask(uuid4(), "dpo")).json()["fields"]["name"]
+    assert (answer["step"], answer["code"]) == (6, "subject-not-found")
 
 
 async def test_a_missing_value_differs_from_a_refused_value_only_for_permitted_callers(sqlite_node):

@@ -29,15 +29,15 @@ async def _cannot_open(node, ask):
     """Check that a request is refused without a value in the answer, that it is logged and that it is audited."""
     stream = io.StringIO()
     logs.configure(stream=stream)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         answer = await ask()
     body = problem(answer, 500, "cannot-open")
     for word in ("Ada", "Lovelace", "ada@", "Charles", "7312.50"):
         assert word not in answer.text
         assert word not in stream.getvalue()
-    (line,) = [json.loads(each) for each in stream.getvalue().splitlines()]
+    (line,) = [json.loads(item) for item in stream.getvalue().splitlines()]
     assert (line["code"], line["level"], line["request_id"]) == ("cannot-open", "error", body["request_id"])
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.decision, entry.code) == ("failed", "cannot-open")
     assert body["audit"] == str(entry.id)
     return entry
@@ -94,8 +94,8 @@ async def test_rows_swapped_between_records_of_one_subject_do_not_open(two):
 
 async def test_a_record_moved_to_another_subject_or_collection_does_not_open(two):
     node, ada, charles = two
-    made = await node.append("support", ada, "interaction", {"body": SECRET}, "customer-support")
-    record = UUID(made.json()["id"])
+    created = await node.append("support", ada, "interaction", {"body": SECRET}, "customer-support")
+    record = UUID(created.json()["id"])
     await node.sql("UPDATE record SET collection = 'complaint' WHERE id = :id", id=record)
     await _cannot_open(node, lambda: node.read("support", ada, ["complaint.body"], "customer-support"))
     await node.sql(
@@ -142,8 +142,8 @@ async def test_an_index_row_moved_to_another_subject_finds_nobody(two):
     )
     assert rows
     body = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
-    found = await node.post("support", "/v1/subjects:search", body)
-    assert found.json()["results"] == []
+    answer = await node.post("support", "/v1/subjects:search", body)
+    assert answer.json()["results"] == []
 
 
 async def test_a_search_over_an_unreadable_value_fails(two):
@@ -169,13 +169,13 @@ async def test_writes_over_an_unreadable_value_change_nothing(two):
 async def test_a_corrupt_record_body_shows_no_value(node, junk):
     ada = await node.create()
     await _put(node, ada, junk)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         answer = await node.read("support", ada, ["name"], "customer-support")
     assert answer.status_code in {200, 500}, answer.text
     assert answer.status_code == 500 or answer.json()["denied"]["name"]["code"] == "no-value"
     if answer.status_code == 500:
         problem(answer, 500, "cannot-open")
-    assert len(made) == 1
+    assert len(new_entries) == 1
 
 
 @pytest.mark.parametrize("change", ["flip", "cut", "version", "key-version", "empty"])

@@ -149,9 +149,9 @@ def _put(thing, subject, own_subject):
             .replace("{mine}", str(own_subject))
         )
     if isinstance(thing, dict):
-        return {key: _put(each, subject, own_subject) for key, each in thing.items()}
+        return {key: _put(item, subject, own_subject) for key, item in thing.items()}
     if isinstance(thing, list):
-        return [_put(each, subject, own_subject) for each in thing]
+        return [_put(item, subject, own_subject) for item in thing]
     return thing
 
 
@@ -184,22 +184,22 @@ async def test_a_subject_of_another_tenant_is_not_found_on_any_route(node, forei
         if "{id}" not in path + str(ATTEMPTS[method, path][1]):
             continue
         somebodys = await _attempt(node, method, path, foreign_subject, own_subject)
-        nobody = uuid4()
-        nobodys = await _attempt(node, method, path, nobody, own_subject)
-        assert without_ids(somebodys, foreign_subject) == without_ids(nobodys, nobody), (method, path)
+        stranger = uuid4()
+        nobodys = await _attempt(node, method, path, stranger, own_subject)
+        assert without_ids(somebodys, foreign_subject) == without_ids(nobodys, stranger), (method, path)
         assert somebodys.status_code in {200, 404}
         assert "Ada" not in somebodys.text
     after = await node.read("dpo", foreign_subject, ["name", "external_ids", "purchase.order"], "subject-rights")
     assert before.json()["fields"] == after.json()["fields"]
     assert (await node.call("dpo", "GET", f"/v1/subjects/{foreign_subject}/consents")).json()["history"] == []
-    named = {whom for each in await node.entries(OTHER) for whom in each.subjects}
+    named = {whom for entry in await node.entries(OTHER) for whom in entry.subjects}
     assert named == {await node.pseudonym(own_subject)}
 
 
 async def test_subjects_of_different_tenants_cannot_be_merged(node, foreign_subject):
     own_subject = await node.create(tenant=OTHER)
-    found = await node.post("dpo", f"/v1/subjects/{own_subject}:duplicates", tenant=OTHER)
-    assert found.json()["results"] == []  # the very same fields
+    answer = await node.post("dpo", f"/v1/subjects/{own_subject}:duplicates", tenant=OTHER)
+    assert answer.json()["results"] == []  # the very same fields
     for survivor, duplicate in ((own_subject, foreign_subject), (foreign_subject, own_subject)):
         body = {"survivor": survivor, "duplicate": duplicate, "evidence": "the same person"}
         for tenant in ("default", OTHER):
@@ -211,8 +211,8 @@ async def test_subjects_of_different_tenants_cannot_be_merged(node, foreign_subj
 
 async def test_an_import_changes_only_subjects_of_its_own_tenant(node, foreign_subject):
     own_subject = await node.create(external_ids={"shop": "4711"}, tenant=OTHER)
-    told = (await _attempt(node, "POST", "/v1/consents:import", foreign_subject)).json()
-    assert (told["written"], told["refused"]) == (1, 1)
+    answer = (await _attempt(node, "POST", "/v1/consents:import", foreign_subject)).json()
+    assert (answer["written"], answer["refused"]) == (1, 1)
     for subject, tenant, events in ((foreign_subject, "default", 0), (own_subject, OTHER, 1)):
         listed = await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents", tenant=tenant)
         assert len(listed.json()["history"]) == events
@@ -234,15 +234,15 @@ async def test_a_record_of_processing_counts_only_reads_of_its_own_tenant(node, 
     await node.read("support", foreign_subject, ["name"], "customer-support")
     clock.advance(seconds=1)
     for tenant, reads in (("default", 1), (OTHER, 0)):
-        made = (await node.call("dpo", "GET", "/v1/processing-record", tenant=tenant)).json()
-        (support,) = [each for each in made["activities"] if each["purpose"] == "customer-support"]
-        assert (made["tenant"], support["use"]["reads"]) == (tenant, reads)
+        created = (await node.call("dpo", "GET", "/v1/processing-record", tenant=tenant)).json()
+        (support,) = [activity for activity in created["activities"] if activity["purpose"] == "customer-support"]
+        assert (created["tenant"], support["use"]["reads"]) == (tenant, reads)
         assert len(support["use"]["readers"]) == reads
 
 
 async def test_a_search_finds_only_subjects_of_its_own_tenant(node, foreign_subject):
-    found = await _attempt(node, "POST", "/v1/subjects:search", foreign_subject)
-    assert found.json()["results"] == []
+    result = await _attempt(node, "POST", "/v1/subjects:search", foreign_subject)
+    assert result.json()["results"] == []
     for path, status in (("/v1/subjects", 201), ("/v1/subjects:upsert", 200)):
         own_subject = await _attempt(node, "POST", path, foreign_subject)  # the same external id is another person here
         assert own_subject.status_code == status
@@ -268,7 +268,7 @@ async def test_equal_values_have_different_digests_in_each_tenant(node):
 async def test_the_audit_log_shows_only_entries_of_its_own_tenant(node, foreign_subject):
     own_subject = await node.create(tenant=OTHER)
     await node.read("support", foreign_subject, ["name"], "customer-support")
-    theirs_entries = {str(each.id) for each in await node.entries("default")}
+    theirs_entries = {str(entry.id) for entry in await node.entries("default")}
     for params in (
         {},
         {"subject": foreign_subject},
@@ -278,16 +278,16 @@ async def test_the_audit_log_shows_only_entries_of_its_own_tenant(node, foreign_
         {"action": "create"},
     ):
         shown = (await node.call("dpo", "GET", "/v1/audit/entries", params=params, tenant=OTHER)).json()["entries"]
-        assert theirs_entries.isdisjoint(each["id"] for each in shown)
-        assert all(each["tenant"] == OTHER for each in shown)
+        assert theirs_entries.isdisjoint(entry["id"] for entry in shown)
+        assert all(entry["tenant"] == OTHER for entry in shown)
     shown = (await node.call("dpo", "GET", "/v1/audit/entries", params={"subject": own_subject}, tenant=OTHER)).json()
-    assert [each["action"] for each in shown["entries"]] == ["create"]
+    assert [entry["action"] for entry in shown["entries"]] == ["create"]
 
 
 async def test_a_cursor_of_another_tenant_finds_nothing(node, foreign_subject):
-    made = await node.append("sales", foreign_subject, "purchase", {"order": "A-2"}, "order-fulfilment")
+    created = await node.append("sales", foreign_subject, "purchase", {"order": "A-2"}, "order-fulfilment")
     own_subject = await node.create(tenant=OTHER)
-    body = {"fields": ["order"], "purpose": "subject-rights", "cursor": UUID(made.json()["id"]).hex}
+    body = {"fields": ["order"], "purpose": "subject-rights", "cursor": UUID(created.json()["id"]).hex}
     path = f"/v1/subjects/{own_subject}/records/purchase:read"
     assert (await node.post("dpo", path, body, tenant=OTHER)).json()["results"] == []
 
@@ -299,8 +299,8 @@ async def test_idempotency_keys_are_separate_for_each_principal(node):
         await node.post(role, "/v1/subjects", body, tenant=tenant, headers=headers)
         for role, tenant in (("sales", "default"), ("sales", OTHER), ("fulfilment", "default"))
     ]
-    assert len({each.json()["id"] for each in answers}) == 3
-    assert all("idempotent-replayed" not in each.headers for each in answers)
+    assert len({answer.json()["id"] for answer in answers}) == 3
+    assert all("idempotent-replayed" not in answer.headers for answer in answers)
     digests = {bytes(row[0]) for row in await node.sql("SELECT key_digest FROM idempotency WHERE tenant_id = 'acme'")}
     others = {bytes(row[0]) for row in await node.sql("SELECT key_digest FROM idempotency WHERE tenant_id <> 'acme'")}
     assert digests.isdisjoint(others)
