@@ -30,9 +30,9 @@ async def _change(node, file, *replacements, more=""):
 
 async def _refused(node, role, subject, field, purpose, status=403, code="denied") -> tuple[dict, Entry]:
     """Read one field that is refused; returns its refusal and the one entry of the read."""
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         answer = await node.read(role, subject, [field], purpose)
-    (entry,) = made
+    (entry,) = new_entries
     if status == 200:
         assert answer.status_code == 200, answer.text
         body = answer.json()
@@ -110,11 +110,11 @@ async def test_a_denying_rule_overrides_a_grant(node):
 
 
 async def test_an_unknown_subject_is_not_found(node):
-    nobody = uuid4()
-    async with node.new_entries() as made:
-        answer = await node.read("support", nobody, ["name"], "customer-support")
+    stranger = uuid4()
+    async with node.new_entries() as new_entries:
+        answer = await node.read("support", stranger, ["name"], "customer-support")
     body = problem(answer, 404, "subject-not-found")
-    (entry,) = made
+    (entry,) = new_entries
     assert body["audit"] == str(entry.id)
     assert entry.refused == {"profile.name.clear": "subject-not-found"}
     assert entry.subjects == ()
@@ -149,10 +149,10 @@ async def test_a_subject_without_keys_is_not_found(node):
     problem(await node.read("support", subject, ["name"], "customer-support"), 404, "subject-not-found")
     problem(await node.patch("support", subject, {"name": "X"}, "customer-support", '"1"'), 404, "subject-not-found")
     listing = {"fields": ["amount"], "purpose": "customer-support"}
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         listed = await node.post("support", f"/v1/subjects/{subject}/records/purchase:read", listing)
     problem(listed, 404, "subject-not-found")
-    assert [each.decision for each in made] == ["denied"]
+    assert [item.decision for item in new_entries] == ["denied"]
 
 
 async def test_a_restricted_subject_is_refused(node):
@@ -249,13 +249,13 @@ async def _expire(node, subject, field, moment):
 
 async def test_all_refusals_of_a_request_are_in_one_answer(node):
     subject = await node.create({"name": "Ada"})
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         answer = await node.read("support", subject, ["name", "notes", "email", "iban"], "customer-support")
     body = answer.json()
     assert body["fields"] == {"name": "Ada"}
-    codes = {name: each["code"] for name, each in body["denied"].items()}
+    codes = {name: item["code"] for name, item in body["denied"].items()}
     assert codes == {"notes": "no-value", "email": "not-granted", "iban": "purpose-excludes-field"}
-    (entry,) = made
+    (entry,) = new_entries
     assert entry.decision == "partly"
     assert entry.fields == ("profile.name.clear",)
     assert entry.refused == {f"profile.{name}.clear": code for name, code in codes.items()}
@@ -265,37 +265,37 @@ async def test_a_batch_has_the_refusals_of_each_subject(node):
     one, two, three = await node.create(), await node.create({"name": "Two"}), await node.create({"name": "Three"})
     await node.set_state(two, "restricted")
     await node.set_state(three, "erased")
-    nobody = str(uuid4())
+    stranger = str(uuid4())
     body = {
-        "subjects": [one, two, nobody, three, one],
+        "subjects": [one, two, stranger, three, one],
         "fields": ["name", "email"],
         "purpose": "customer-support",
         "reason": "audit of addresses",
     }
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         answer = await node.post("support", "/v1/read", body)
     assert answer.status_code == 200
     results = answer.json()["results"]
-    assert [each["subject"] for each in results] == body["subjects"]
-    told = [each["fields"].get("name") or each["denied"]["name"]["code"] for each in results]
-    assert told == ["Ada Lovelace", "restricted", "subject-not-found", "subject-not-found", "Ada Lovelace"]
-    assert all(each["denied"]["email"]["code"] == "not-granted" for each in results)
-    (entry,) = made
+    assert [result["subject"] for result in results] == body["subjects"]
+    answers = [result["fields"].get("name") or result["denied"]["name"]["code"] for result in results]
+    assert answers == ["Ada Lovelace", "restricted", "subject-not-found", "subject-not-found", "Ada Lovelace"]
+    assert all(result["denied"]["email"]["code"] == "not-granted" for result in results)
+    (entry,) = new_entries
     assert entry.decision == "partly"
-    assert set(entry.subjects) == {await node.pseudonym(each) for each in (one, two, three)}
+    assert set(entry.subjects) == {await node.pseudonym(item) for item in (one, two, three)}
     assert len(entry.reasons) == len(entry.subjects)
 
 
 async def test_a_batch_of_a_thousand_is_one_call_and_one_entry(node):
     people = [await node.create({"name": f"P {number}"}) for number in range(20)]
     subjects = [people[number % 20] if number % 2 else str(uuid4()) for number in range(1000)]
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         answer = await node.post(
             "support", "/v1/read", {"subjects": subjects, "fields": ["name"], "purpose": "customer-support"}
         )
     results = answer.json()["results"]
-    assert [each["subject"] for each in results] == subjects
-    assert sum(1 for each in results if each["fields"]) == 500
-    assert len(made) == 1
+    assert [result["subject"] for result in results] == subjects
+    assert sum(1 for result in results if result["fields"]) == 500
+    assert len(new_entries) == 1
     many = {"subjects": [*subjects, str(uuid4())], "fields": ["name"], "purpose": "customer-support"}
     problem(await node.post("support", "/v1/read", many), 422, "too-many-subjects")

@@ -394,16 +394,16 @@ TALKATIVE = dict.fromkeys(
 def _leaves(thing):
     """Every string in a JSON value, the keys of its objects among them."""
     if isinstance(thing, dict):
-        return {each for pair in thing.items() for part in pair for each in _leaves(part)}
+        return {leaf for pair in thing.items() for part in pair for leaf in _leaves(part)}
     if isinstance(thing, list | tuple):
-        return {each for part in thing for each in _leaves(part)}
+        return {leaf for part in thing for leaf in _leaves(part)}
     return {thing} if isinstance(thing, str) else set()
 
 
 def _words(document):
     """Every word of the API's own: the names of its keys, and the values of its enumerations."""
     if isinstance(document, list):
-        return {each for part in document for each in _words(part)}
+        return {word for part in document for word in _words(part)}
     if not isinstance(document, dict):
         return set()
     own = _leaves([document.get("enum", []), document.get("const", ""), list(document.get("properties", {}))])
@@ -425,9 +425,9 @@ def filled(thing, names):
             names.get(thing, thing) if thing.startswith("{") else thing.format(**{k[1:-1]: v for k, v in names.items()})
         )
     if isinstance(thing, list):
-        return [filled(each, names) for each in thing]
+        return [filled(item, names) for item in thing]
     if isinstance(thing, dict):
-        return {key: filled(each, names) for key, each in thing.items()}
+        return {key: filled(item, names) for key, item in thing.items()}
     return thing
 
 
@@ -467,7 +467,7 @@ async def prepared(node, wanted):
         names["{objection}"] = (await _said(node, subject, "objections", **OBJECTION))["id"]
     if "{final}" in wanted:
         names["{final}"] = (await _said(node, subject, "objections", purpose="direct-marketing"))["id"]
-    if any(each in wanted for each in ("{waiting}", "{checked}", "{reviewed}")):
+    if any(item in wanted for item in ("{waiting}", "{checked}", "{reviewed}")):
         review = (await node.post("support", ASKS, {"kind": "review", "subject": subject})).json()["id"]
         names |= dict.fromkeys(("{waiting}", "{checked}", "{reviewed}"), review)
         if "{waiting}" not in wanted:
@@ -512,7 +512,7 @@ async def test_every_call_leaves_exactly_one_entry(node):
     for what, (role, method, path, body, *rest), status, expected in CALLS:
         wanted = path + str(body) + str(rest)
         names = await prepared(node, wanted)
-        async with node.new_entries() as made:
+        async with node.new_entries() as new_entries:
             answer = await node.call(
                 role,
                 method,
@@ -522,23 +522,23 @@ async def test_every_call_leaves_exactly_one_entry(node):
             )
         sent = _leaves([filled(body, names), TALKATIVE, filled(rest, names)])
         sent -= harmless | {name for key, name in names.items() if key not in {"{me}", "{token}", "{digest}"}}
-        if found := sent & _leaves([json.loads(encode(each)) for each in made]):
-            wrong.append((what, "the log repeats what the request says", found))
-        seen = [(each.action, each.decision, each.code) for each in made]
+        if result := sent & _leaves([json.loads(encode(item)) for item in new_entries]):
+            wrong.append((what, "the log repeats what the request says", result))
+        seen = [(item.action, item.decision, item.code) for item in new_entries]
         # What makes several moves of one request at once leaves an entry for each.
-        told = expected if isinstance(expected, list) else [] if expected is None else [expected]
-        if answer.status_code != status or seen != told:
+        response = expected if isinstance(expected, list) else [] if expected is None else [expected]
+        if answer.status_code != status or seen != response:
             wrong.append((what, answer.status_code, seen, answer.text))
-        elif answer.status_code >= 400 and role is not None and answer.json().get("audit") != str(made[0].id):
+        elif answer.status_code >= 400 and role is not None and answer.json().get("audit") != str(new_entries[0].id):
             wrong.append((what, "the problem does not name its entry", answer.text))
         elif (
             "nobody" not in path
-            and any(each in wanted for each in ("{id}", "{token}", "{restricted}"))
-            and made
-            and made[0].decision in {"allowed", "partly"}
-            and await node.pseudonym(names["{id}"]) not in made[0].subjects
+            and any(item in wanted for item in ("{id}", "{token}", "{restricted}"))
+            and new_entries
+            and new_entries[0].decision in {"allowed", "partly"}
+            and await node.pseudonym(names["{id}"]) not in new_entries[0].subjects
         ):
-            wrong.append((what, "the entry does not say whom", made))
+            wrong.append((what, "the entry does not say whom", new_entries))
     assert not wrong, "\n".join(map(str, wrong))
 
 
@@ -558,28 +558,28 @@ async def test_every_route_of_the_api_is_in_the_table(sqlite_node):
 
 async def test_invalid_http_requests_have_no_audit_entry(node):
     """A malformed body names no field and no subject: it is in the request log, but not in the audit log."""
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         for body in (b"{", b'{"fields": 1}', b"[]", b"\xff"):
             for path in (READ, ONE, SEARCH):
                 headers = {"content-type": "application/json"}
                 answer = await node.post("support", path, headers=headers, content=body)
                 assert answer.status_code == 422, answer.text
-    assert made == []
+    assert new_entries == []
 
 
 @pytest.mark.parametrize("tenant", ["default", "acme"])
 async def test_an_entry_belongs_to_the_tenant_of_the_caller(node, tenant):
     subject = await node.create(tenant=tenant)
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         await node.read("support", subject, ["name"], "customer-support", tenant=tenant)
-    assert [each.tenant for each in made] == [tenant]
+    assert [item.tenant for item in new_entries] == [tenant]
 
 
 async def test_an_entry_carries_the_request_id_and_the_policy_version(node):
     subject = await node.create()
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         await node.read("support", subject, ["name"], "customer-support", headers={"X-Request-Id": CORRELATION})
-    (entry,) = made
+    (entry,) = new_entries
     assert entry.request == CORRELATION
     assert entry.policy.startswith("sha256:")
     assert entry.purpose == "customer-support"

@@ -179,8 +179,8 @@ async def test_evidence_is_stored_sealed_and_opened_for_permitted_callers(node):
     await send(node, subject, evidence=f"{WORD} 7")
     (body,) = await events(node)
     assert WORD.encode() not in body
-    found = await node.call("support", "GET", f"/v1/subjects/{subject}/consents")
-    assert found.json()["history"][0]["evidence"] == f"{WORD} 7"
+    answer = await node.call("support", "GET", f"/v1/subjects/{subject}/consents")
+    assert answer.json()["history"][0]["evidence"] == f"{WORD} 7"
     assert all(WORD not in str(entry) for entry in await node.entries())
 
 
@@ -220,7 +220,7 @@ async def test_an_idempotency_key_records_once_and_shows_the_token_once(node):
 
 async def test_history_pages_lead_to_the_next(node):
     subject = await node.create()
-    made = [(await send(node, subject, decision="refused", notice=None)).json()["id"] for _ in range(5)]
+    created = [(await send(node, subject, decision="refused", notice=None)).json()["id"] for _ in range(5)]
     listed, cursor = [], None
     for _ in range(3):
         params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
@@ -228,6 +228,6 @@ async def test_history_pages_lead_to_the_next(node):
         listed += [event["id"] for event in page["history"]]
         cursor = page["next"]
     assert cursor is None
-    assert listed == made[::-1]
+    assert listed == created[::-1]
     wrong = await node.call("support", "GET", f"/v1/subjects/{subject}/consents", params={"cursor": "x"})
     problem(wrong, 422, "invalid-cursor")

@@ -28,7 +28,7 @@ async def test_results_are_in_the_order_of_the_request(node):
     await node.set_state(people[0], "erased")
     asked = [*people, str(uuid4()), await node.create(tenant="acme")]
     purposes = ["direct-marketing", "order-fulfilment", "fraud-prevention", "subject-rights"]
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         answer = await check(node, asked, purposes)
     assert answer.status_code == 200, answer.text
     assert answer.json().keys() == {"results", "audit"}
@@ -43,7 +43,7 @@ async def test_results_are_in_the_order_of_the_request(node):
         [False, False, False, False],  # unknown
         [False, False, False, False],  # of another tenant
     ]
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.decision, str(entry.id)) == ("check-consents", "allowed", answer.json()["audit"])
     assert len(entry.subjects) == 4
 

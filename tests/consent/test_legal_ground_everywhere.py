@@ -36,7 +36,7 @@ async def test_a_read_waits_for_consent_and_ends_with_it(node, clock):
     clock.advance(seconds=1)
     await say(node, ada, "withdrawn")
     refused = problem(await ask_marketing(node, ada), 403, "denied")
-    assert {each["code"] for each in refused["denied"].values()} == {"consent-missing"}
+    assert {item["code"] for item in refused["denied"].values()} == {"consent-missing"}
 
 
 async def test_a_consent_counts_only_for_its_purpose_and_person(node):
@@ -54,9 +54,9 @@ async def test_each_subject_of_a_batch_is_decided_by_its_own_state(node):
     body = {"subjects": [ada, charles, erased, str(new_id())], "fields": FIELDS, "purpose": P}
     results = (await node.post("marketing", "/v1/read", body)).json()["results"]
     assert [set(result["fields"]) for result in results] == [set(FIELDS), set(), set(), set()]
-    told = [{refused["code"] for refused in result["denied"].values()} for result in results]
-    assert told == [set(), {"consent-missing"}, {"consent-missing"}, {"consent-missing"}]
-    (entry,) = [each for each in await node.entries() if each.action == "read"]
+    answers = [{refused["code"] for refused in result["denied"].values()} for result in results]
+    assert answers == [set(), {"consent-missing"}, {"consent-missing"}, {"consent-missing"}]
+    (entry,) = [item for item in await node.entries() if item.action == "read"]
     assert entry.decision == "partly"
     assert entry.withheld == (await node.pseudonym(charles), await node.pseudonym(erased))
 

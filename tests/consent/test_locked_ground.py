@@ -99,11 +99,11 @@ async def test_a_write_under_way_is_refused_as_the_next_one_is(node, barrier, wr
         await say(node, ada, kind, purpose=CONSENT)
         before.extend(await _state(node))
 
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         raced = problem(await barrier.pass_with(writer(node, ada), change()), 403, "denied")
-    assert {each["code"] for each in raced["denied"].values()} == {CHANGES[kind]}
+    assert {item["code"] for item in raced["denied"].values()} == {CHANGES[kind]}
     assert await _state(node) == before
-    (entry,) = made
+    (entry,) = new_entries
     assert (raced["audit"], entry.decision) == (str(entry.id), "denied")
     assert set(entry.refused.values()) == {CHANGES[kind]}
     assert entry.subjects == (await node.pseudonym(ada),)
@@ -128,9 +128,9 @@ def test_every_write_for_a_purpose_evaluates_the_ground_under_the_lock():
             if not isinstance(function, ast.AsyncFunctionDef):
                 continue
             called = {
-                each.func.id
-                for each in ast.walk(function)
-                if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)
+                node.func.id
+                for node in ast.walk(function)
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
             }
             if "writing" in called and "locked_ground" not in called:
                 without.add((path.name, function.name))
@@ -174,7 +174,7 @@ async def test_a_merge_under_way_keeps_what_stops_a_use(node, barrier, kind, abo
     answer = await barrier.pass_with(merging, say(node, both[about], kind, purpose=CONSENT))
     assert answer.status_code == 201, answer.text
     refused = problem(await append(node, both["survivor"]), 403, "denied")
-    assert {each["code"] for each in refused["denied"].values()} == {CHANGES[kind]}
+    assert {item["code"] for item in refused["denied"].values()} == {CHANGES[kind]}
 
 
 @pytest.mark.parametrize("kind", CHANGES)
@@ -189,6 +189,6 @@ async def test_a_correction_under_way_is_the_persons_right_and_leaves_the_stop_i
     done = await barrier.pass_with(approve(node, request), say(node, ada, kind, purpose=CONSENT))
     assert (done.state, done.outcome) == ("completed", "done")
     refused = problem(await append(node, ada), 403, "denied")
-    assert {each["code"] for each in refused["denied"].values()} == {CHANGES[kind]}
+    assert {item["code"] for item in refused["denied"].values()} == {CHANGES[kind]}
     shown = await node.read("dpo", ada, ["name"], "subject-rights")
     assert shown.json()["fields"] == {"name": "Ada King"}

@@ -69,8 +69,8 @@ EVENTS = st.builds(
 @given(st.lists(EVENTS, max_size=12))
 def test_apply_agrees_with_fold(events):
     folded = NOTHING
-    for each in events:
-        folded = unpack(pack(apply(folded, each)))
+    for item in events:
+        folded = unpack(pack(apply(folded, item)))
     assert folded == fold(events)
 
 

@@ -47,10 +47,10 @@ def imported():
 
 
 def objection():
-    made = st.tuples(
+    created = st.tuples(
         st.sampled_from(["objected", "objection-upheld"]), moments, st.sampled_from(PURPOSES), st.booleans()
     )
-    return made.map(lambda it: event(it[0], it[1], it[2], origin="imported", source="crm", final=it[3]))
+    return created.map(lambda it: event(it[0], it[1], it[2], origin="imported", source="crm", final=it[3]))
 
 
 def restriction():
@@ -72,12 +72,12 @@ from_outside = st.lists(st.one_of(imported(), objection()), max_size=12)
 def last_words(events):
     """Return the latest decision of each source on each purpose: by time, and of two at the same time the denial."""
     words = defaultdict(dict)
-    for each in events:
-        if each.kind in SAYS:
-            rank = (each.occurred_at, each.kind in DENIES)
-            before = words[each.purpose].get(each.source)
+    for item in events:
+        if item.kind in SAYS:
+            rank = (item.occurred_at, item.kind in DENIES)
+            before = words[item.purpose].get(item.source)
             if before is None or rank >= before[0]:
-                words[each.purpose][each.source] = (rank, each.kind in DENIES)
+                words[item.purpose][item.source] = (rank, item.kind in DENIES)
     return {purpose: {source: no for source, (_rank, no) in its.items()} for purpose, its in words.items()}
 
 
@@ -107,8 +107,8 @@ def test_imports_do_not_grant_what_one_of_their_sources_had_withdrawn(events):
 def test_imports_do_not_grant_what_was_denied_here(events, later):
     before = fold(events)
     after = before
-    for each in later:
-        after = apply(after, each)
+    for item in later:
+        after = apply(after, item)
     for purpose in PURPOSES:
         said = before.purposes.get(purpose, UNSAID)
         if said.state in DENIES and said.source is None:
@@ -133,7 +133,7 @@ def test_a_merge_grants_nothing_that_either_subject_had_denied(mine, theirs):
 @settings(max_examples=500)
 @given(ledgers, ledgers)
 def test_a_merge_keeps_a_restriction_from_the_later_of_both_times(mine, theirs):
-    restricted = [each.restricted_at for each in (fold(mine), fold(theirs)) if each.restricted_at is not None]
+    restricted = [item.restricted_at for item in (fold(mine), fold(theirs)) if item.restricted_at is not None]
     after = merge(mine, theirs)
     assert after.restricted_at == max(restricted, default=None)
 
@@ -171,8 +171,8 @@ def test_repeated_merges_and_imports_grant_nothing_that_was_withdrawn(people, ev
 @given(ledgers)
 def test_apply_and_fold_agree_at_every_step_and_survive_encoding(events):
     folded = NOTHING
-    for each in events:
-        folded = unpack(pack(apply(folded, each)))
+    for item in events:
+        folded = unpack(pack(apply(folded, item)))
     assert folded == fold(events)
 
 

@@ -29,12 +29,12 @@ async def test_a_tampered_row_is_found_and_repaired(node):
     (subject,) = [
         difference.subject async for step in compare(node.services, DEFAULT_TENANT) for difference in step.differences
     ]
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         await repair_state(node.services, DEFAULT_TENANT, subject)
     assert await differing(node) == []
     assert (await node.call("dpo", "GET", f"/v1/subjects/{two}")).json()["state"] == "restricted"
-    assert [(entry.action, entry.principal_name) for entry in made] == [("record-consent", "command-line")]
-    assert made[0].subjects == (await node.pseudonym(two),)
+    assert [(entry.action, entry.principal_name) for entry in new_entries] == [("record-consent", "command-line")]
+    assert new_entries[0].subjects == (await node.pseudonym(two),)
 
 
 async def test_event_ids_are_ordered_even_if_clocks_go_back(node, monkeypatch):
@@ -52,6 +52,6 @@ async def test_event_ids_are_ordered_even_if_clocks_go_back(node, monkeypatch):
         await node.post(
             "support", f"/v1/subjects/{subject}/consents", {"purpose": "direct-marketing", "decision": decision}
         )
-    found = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
-    assert [event["kind"] for event in found["history"]] == ["refused", "withdrawn", "given"]
+    answer = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
+    assert [event["kind"] for event in answer["history"]] == ["refused", "withdrawn", "given"]
     assert await differing(node) == []

@@ -29,8 +29,8 @@ async def append(node, subject, *events):
 
 
 async def found(node, subject):
-    (each,) = await node.services.subjects.find(SubjectQuery(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
-    return each
+    (item,) = await node.services.subjects.find(SubjectQuery(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
+    return item
 
 
 async def differences(node):
@@ -98,8 +98,8 @@ async def test_the_history_comes_in_pages(node):
 
 async def test_a_row_that_differs_from_the_events_is_found_and_repaired(node):
     people = [await node.create() for _ in range(4)]
-    for each in people:
-        await append(node, each, event(node, each, "given"))
+    for item in people:
+        await append(node, item, event(node, item, "given"))
     assert await differences(node) == (4, [])
     forged = pack(fold([event(node, people[1], "withdrawn")]))
     await node.sql("UPDATE subject SET standing = :forged WHERE id = :id", forged=forged, id=UUID(people[1]))
@@ -109,8 +109,8 @@ async def test_a_row_that_differs_from_the_events_is_found_and_repaired(node):
     assert counted == 4
     assert {str(person.subject) for person in wrong} == set(people[1:])
     async with node.services.data.transaction() as connection:
-        for each in wrong:
-            await repair(node.services, connection, DEFAULT_TENANT, each.subject)
+        for item in wrong:
+            await repair(node.services, connection, DEFAULT_TENANT, item.subject)
     assert await differences(node) == (4, [])
     assert (await found(node, people[3])).state == "active"
 

@@ -41,8 +41,8 @@ async def say(node, subject, body):
 
 
 async def kinds(node, subject):
-    found = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
-    return [event["kind"] for event in found["history"]], found["consents"]["direct-marketing"]["state"]
+    answer = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
+    return [event["kind"] for event in answer["history"]], answer["consents"]["direct-marketing"]["state"]
 
 
 async def consistent(node):
@@ -79,10 +79,10 @@ async def test_an_imported_birth_date_of_a_child_ends_its_consents(node, tmp_pat
     body = {"external_ids": {}, "purpose": "order-fulfilment"}
     people = []
     for number in range(3):
-        made = await node.post(
+        created = await node.post(
             "sales", "/v1/subjects", {**body, "profile": {"name": f"P{number}"}, "external_ids": {"shop": str(number)}}
         )
-        people.append(made.json()["id"])
+        people.append(created.json()["id"])
     await say(node, people[0], GIVEN)
     await say(node, people[1], GIVEN)
     file = write_csv(tmp_path / "born.csv", "no,name,born", "0,P0,2015-01-01", "1,P1,1980-01-01", "2,P2,2015-01-01")
@@ -112,9 +112,9 @@ async def test_the_settings_in_consent_toml_expire_an_old_consent(node, clock):
     await apply_folders(node.vault)
     subject = await node.create()
     await say(node, subject, {**GIVEN, "valid_until": "2030-01-01T00:00:00Z"})
-    found = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
-    assert found["consents"]["direct-marketing"]["valid_until"] == "2026-05-05T12:00:00.000000Z"
-    assert found["history"][0]["valid_until"] == "2026-05-05T12:00:00.000000Z"
+    answer = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
+    assert answer["consents"]["direct-marketing"]["valid_until"] == "2026-05-05T12:00:00.000000Z"
+    assert answer["history"][0]["valid_until"] == "2026-05-05T12:00:00.000000Z"
     clock.advance(days=61)
     assert (await kinds(node, subject))[1] == "expired"
 
@@ -146,10 +146,10 @@ async def test_a_statement_to_the_old_id_of_a_merged_person_is_refused_with_the_
         ("consents:signal", None),
     ):
         answer = await node.post("support", f"/v1/subjects/{duplicate}/{path}", sent, headers={"Sec-GPC": "1"})
-        told = answer.json()
-        assert (answer.status_code, told["code"], told["merged_into"]) == (404, "subject-merged", survivor)
-    told = (await node.call("support", "GET", f"/v1/subjects/{duplicate}/consents")).json()
-    assert (told["code"], told["merged_into"]) == ("subject-merged", survivor)
+        response = answer.json()
+        assert (answer.status_code, response["code"], response["merged_into"]) == (404, "subject-merged", survivor)
+    response = (await node.call("support", "GET", f"/v1/subjects/{duplicate}/consents")).json()
+    assert (response["code"], response["merged_into"]) == ("subject-merged", survivor)
     assert (await say(node, survivor, WITHDRAWN)).json()["state"] == "withdrawn"
     assert await consistent(node)
 

@@ -91,7 +91,9 @@ async def test_readers_are_listed_with_fields_counts_and_times(node, clock):
     (reader,) = use.readers
     assert (reader.name, reader.state, reader.roles, reader.named) == ("fulfilment", "active", ("fulfilment",), True)
     assert (reader.first, reader.last) == (rfc3339(clock.now() - timedelta(hours=1)), rfc3339(clock.now()))
-    assert {each.field: each.reads for each in reader.fields} == {"email": 1, "name": 2}, "a denied field is not read"
+    assert {field.field: field.reads for field in reader.fields} == {"email": 1, "name": 2}, (
+        "a denied field is not read"
+    )
 
 
 async def test_a_batch_counts_as_one_read_of_many_people(node):
@@ -110,10 +112,10 @@ async def test_lists_and_searches_count_as_reads(node):
     search = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
     await node.post("support", "/v1/subjects:search", search)
     record = await make(node)
-    assert [each.field for each in activity(record, "order-fulfilment").use.readers[0].fields] == ["purchase.amount"]
-    found = activity(record, "customer-support").use
-    assert (found.reads, found.searches) == (0, 1)
-    assert [each.field for each in found.readers[0].fields] == ["name"]
+    assert [field.field for field in activity(record, "order-fulfilment").use.readers[0].fields] == ["purchase.amount"]
+    result = activity(record, "customer-support").use
+    assert (result.reads, result.searches) == (0, 1)
+    assert [field.field for field in result.readers[0].fields] == ["name"]
 
 
 async def test_a_denied_read_is_not_counted(node):
@@ -132,7 +134,7 @@ async def test_reads_before_the_period_are_left_out(place):
         await node.read("fulfilment", ada, ["email"], "order-fulfilment")
         week = await make(node, since=clock.now() - timedelta(days=7))
         month = await make(node, since=clock.now() - timedelta(days=30))
-    read = [[each.field for each in activity(it, "order-fulfilment").use.readers[0].fields] for it in (week, month)]
+    read = [[field.field for field in activity(it, "order-fulfilment").use.readers[0].fields] for it in (week, month)]
     assert read == [["email"], ["email", "name"]]
     assert week.period.since == rfc3339(clock.now() - timedelta(days=7))
 
@@ -175,11 +177,11 @@ async def test_a_future_purpose_is_not_unused(node, clock):
 async def test_granted_fields_that_were_never_read_are_found(node):
     ada = await node.create()
     await node.read("support", ada, ["name", "email.masked"], "customer-support")
-    found = findings(await make(node), "fields-unread")["customer-support", None]
-    assert {"phone", "notes", "interaction.body"} <= set(found.fields)
-    assert not {"name", "email"} & set(found.fields), "any view of it counts"
-    assert "billing_address" not in found.fields, "the purpose does not need it"
-    assert f"{len(found.fields)} fields are granted" in found.detail
+    result = findings(await make(node), "fields-unread")["customer-support", None]
+    assert {"phone", "notes", "interaction.body"} <= set(result.fields)
+    assert not {"name", "email"} & set(result.fields), "any view of it counts"
+    assert "billing_address" not in result.fields, "the purpose does not need it"
+    assert f"{len(result.fields)} fields are granted" in result.detail
 
 
 async def test_a_purpose_with_all_of_its_fields_read_has_no_finding(node):
@@ -198,9 +200,9 @@ async def test_an_app_without_its_role_is_an_unnamed_recipient(node):
     await node.read("sales", ada, ["name"], "order-fulfilment")
     assert findings(await make(node), "recipient-unnamed") == {}
     await set_roles(node.services, DEFAULT_TENANT, "sales", ["analytics"])
-    found = findings(await make(node), "recipient-unnamed")["order-fulfilment", "sales"]
-    assert found.fields == ("name",)
-    assert "None of its roles" in found.detail
+    result = findings(await make(node), "recipient-unnamed")["order-fulfilment", "sales"]
+    assert result.fields == ("name",)
+    assert "None of its roles" in result.detail
     assert not activity(await make(node), "order-fulfilment").use.readers[0].named
 
 
@@ -208,8 +210,8 @@ async def test_a_disabled_reader_is_found(node):
     ada = await node.create()
     await node.read("sales", ada, ["name"], "order-fulfilment")
     await disable_app(node.services, DEFAULT_TENANT, "sales")
-    found = findings(await make(node), "recipient-unnamed")["order-fulfilment", "sales"]
-    assert "It is disabled" in found.detail
+    result = findings(await make(node), "recipient-unnamed")["order-fulfilment", "sales"]
+    assert "It is disabled" in result.detail
 
 
 async def test_a_named_recipient_needs_no_role(node):
@@ -234,7 +236,7 @@ async def test_a_reader_whose_rules_were_removed_is_found(node):
 async def test_reads_for_an_undeclared_purpose_are_found(node):
     ada = await node.create()
     await node.read("fulfilment", ada, ["name"], "order-fulfilment")
-    made = node.services.audit_log.entry(
+    created = node.services.audit_log.entry(
         tenant="default",
         action="read",
         decision="allowed",
@@ -244,10 +246,10 @@ async def test_reads_for_an_undeclared_purpose_are_found(node):
         fields=("profile.email.clear",),
         subjects=(await node.pseudonym(ada),),
     )
-    await node.services.audit_log.append(made)
-    found = findings(await make(node), "purpose-undeclared")
-    assert found.keys() == {("long-gone", "old-app")}
-    assert found["long-gone", "old-app"].fields == ("email",)
+    await node.services.audit_log.append(created)
+    match = findings(await make(node), "purpose-undeclared")
+    assert match.keys() == {("long-gone", "old-app")}
+    assert match["long-gone", "old-app"].fields == ("email",)
 
 
 @pytest.mark.parametrize(("field", "is_found"), [("profile.name.clear", False), ("profile.health_notes.clear", True)])
@@ -256,7 +258,7 @@ async def test_token_readers_are_named_if_any_role_may_read_the_fields(node, fie
     from vault.principals.oidc import principal_id
 
     ada = await node.create()
-    made = node.services.audit_log.entry(
+    created = node.services.audit_log.entry(
         tenant="default",
         action="read",
         decision="allowed",
@@ -266,7 +268,7 @@ async def test_token_readers_are_named_if_any_role_may_read_the_fields(node, fie
         fields=(field,),
         subjects=(await node.pseudonym(ada),),
     )
-    await node.services.audit_log.append(made)
+    await node.services.audit_log.append(created)
     record = await make(node)
     assert activity(record, "customer-support").use.readers[0].state == "issuer"
     assert bool(findings(record, "recipient-unnamed")) is is_found
@@ -283,18 +285,18 @@ async def test_every_finding_has_a_remedy(node):
 
 @pytest.mark.parametrize("role", ["dpo", "operator"])
 async def test_building_the_record_is_audited(node, role):
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         done = await processing_record(node.services, await node.caller(role))
-    ((entry),) = made
+    ((entry),) = new_entries
     assert (entry.action, entry.decision, entry.id) == ("read-processing", "allowed", done.audit)
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in {"dpo", "operator"}])
 async def test_other_roles_are_denied(sqlite_node, role):
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         with pytest.raises(Denied):
             await make(sqlite_node, role)
-    assert [(entry.action, entry.decision) for entry in made] == [("read-processing", "denied")]
+    assert [(entry.action, entry.decision) for entry in new_entries] == [("read-processing", "denied")]
 
 
 @pytest.mark.parametrize(
@@ -308,11 +310,11 @@ async def test_other_roles_are_denied(sqlite_node, role):
     ids=["now", "in the future", "without a zone", "before the calendar"],
 )
 async def test_a_start_that_is_not_in_the_past_is_refused(sqlite_node, since):
-    async with sqlite_node.new_entries() as made:
+    async with sqlite_node.new_entries() as new_entries:
         with pytest.raises(InvalidInput) as refused:
             await make(sqlite_node, since=since)
     assert refused.value.code == "invalid-since"
-    assert [(entry.action, entry.decision, entry.code) for entry in made] == [
+    assert [(entry.action, entry.decision, entry.code) for entry in new_entries] == [
         ("read-processing", "failed", "invalid-since")
     ]
 

@@ -54,21 +54,21 @@ def test_order_and_chunks_do_not_change_the_counts(uses, data):
 
 @given(st.lists(USES, max_size=30))
 def test_counts_agree_with_a_plain_loop(uses):
-    found = counted(*uses)
+    result = counted(*uses)
     for purpose in ("a", "b"):
         own = [use for use in uses if use.purpose == purpose]
         read = [use for use in own if KINDS[use.action] != "write" and use.fields and use.people > 0]
-        assert (purpose in found) == bool(own)
+        assert (purpose in result) == bool(own)
         if not own:
             continue
-        assert sum(count.times for count in found[purpose].kinds.values()) == sum(use.count for use in own)
+        assert sum(count.times for count in result[purpose].kinds.values()) == sum(use.count for use in own)
         for field in ("x", "y", "z"):
-            counts = [reading.fields[field] for reading in found[purpose].readers.values() if field in reading.fields]
+            counts = [reading.fields[field] for reading in result[purpose].readers.values() if field in reading.fields]
             naming = [use for use in read if field in use.fields]
-            assert sum(each.times for each in counts) == sum(each.count for each in naming)
-            assert sum(each.people for each in counts) == sum(each.count * each.people for each in naming)
-            assert min([each.first for each in counts], default="") == min([each.at for each in naming], default="")
-            assert max([each.last for each in counts], default="") == max([each.at for each in naming], default="")
+            assert sum(count.times for count in counts) == sum(entry.count for entry in naming)
+            assert sum(count.people for count in counts) == sum(entry.count * entry.people for entry in naming)
+            assert min([count.first for count in counts], default="") == min([entry.at for entry in naming], default="")
+            assert max([count.last for count in counts], default="") == max([entry.at for entry in naming], default="")
 
 
 def test_memory_is_bounded_with_many_patterns(monkeypatch):

@@ -53,9 +53,9 @@ def rows(record):
 
 def test_the_csv_has_a_row_for_each_purpose():
     record = make(read())
-    found = rows(record)
-    assert [each["purpose"] for each in found] == [each.purpose for each in record.activities]
-    orders = next(row for row in found if row["purpose"] == "order-fulfilment")
+    result = rows(record)
+    assert [item["purpose"] for item in result] == [activity.purpose for activity in record.activities]
+    orders = next(row for row in result if row["purpose"] == "order-fulfilment")
     assert orders["recipients"] == "parcel services; payment services"
     assert orders["legal ground"] == "Art. 6(1)(b) GDPR, contract"
     assert orders["read by"] == "web-shop (1)"

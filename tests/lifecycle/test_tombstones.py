@@ -12,8 +12,8 @@ SHOP = {"shop": "4711"}
 
 
 def body(profile=None, external_ids=None, **more):
-    made = {"profile": profile or {"name": "Ada"}, "purpose": "order-fulfilment", **more}
-    return made if external_ids is None else {**made, "external_ids": external_ids}
+    created = {"profile": profile or {"name": "Ada"}, "purpose": "order-fulfilment", **more}
+    return created if external_ids is None else {**created, "external_ids": external_ids}
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ async def test_an_erased_subject_is_not_created_again(node, erased, verb):
             ("support", called),
         ):
             problem(await node.post(role, f"/v1/subjects{verb}", sent), 409, "erased-before")
-    told = {(each.action, each.decision, each.code) for each in entries}
-    assert (len(entries), told) == (3, {("create", "failed", "erased-before")})
+    answers = {(entry.action, entry.decision, entry.code) for entry in entries}
+    assert (len(entries), answers) == (3, {("create", "failed", "erased-before")})
     assert await node.sql("SELECT id FROM subject WHERE state = 'active'") == []
     assert await node.sql("SELECT 1 FROM data_key", keystore=True) == []
 
@@ -44,8 +44,8 @@ async def test_a_returning_person_is_created_and_the_tombstones_go(node, erased)
     again = await node.post("sales", "/v1/subjects", body({**ADA}, SHOP, returning=True))
     assert again.status_code == 201, again.text
     assert again.json()["id"] != erased
-    made = body({"email": ADA["email"]}, SHOP)
-    upserted = await node.post("sales", "/v1/subjects:upsert", made)
+    created = body({"email": ADA["email"]}, SHOP)
+    upserted = await node.post("sales", "/v1/subjects:upsert", created)
     assert (upserted.status_code, upserted.json()["id"]) == (200, again.json()["id"])
     assert await node.sql("SELECT 1 FROM tombstone") == []
 
@@ -60,8 +60,8 @@ async def test_another_subject_cannot_get_an_erased_address(node, erased):
 
 
 async def test_other_tenants_know_nothing_of_it(node, erased):
-    made = await node.post("sales", "/v1/subjects", body({**ADA}, SHOP), tenant="acme")
-    assert made.status_code == 201
+    created = await node.post("sales", "/v1/subjects", body({**ADA}, SHOP), tenant="acme")
+    assert created.status_code == 201
 
 
 async def test_a_retained_subject_has_tombstones_too(node):

@@ -73,7 +73,7 @@ async def test_expired_values_are_not_compared_for_duplicates(desk):
     desk.on(DELIVERED)
     again = await desk.person(name="A. L.")
     dpo = desk.callers["dpo"]
-    assert {each.id for each in (await find_duplicates(desk.services, dpo, again)).results} == {ada, twin}
+    assert {result.id for result in (await find_duplicates(desk.services, dpo, again)).results} == {ada, twin}
     desk.on(next_day(DELIVERED))
     assert (await find_duplicates(desk.services, dpo, again)).results == []
     assert (await find_duplicates(desk.services, dpo, ada)).results == []
@@ -85,7 +85,7 @@ async def test_a_patch_of_a_value_replaces_its_generalised_view(desk, change):
     await desk.generalise(ada, "birth_date", "year", b"1985")
     patch = ProfileInput({"birth_date": change}, "order-fulfilment")
     await patch_profile(desk.services, desk.callers["sales"], ada, patch, revision=1)
-    assert {each for each in await profile_of(desk, ada) if each.startswith("birth_date")} == (
+    assert {item for item in await profile_of(desk, ada) if item.startswith("birth_date")} == (
         {"birth_date"} if change else set()
     )
     shown, missing = await desk.read("analytics", "service-analytics", ["birth_date.year"], ada)
@@ -105,11 +105,11 @@ async def test_an_import_replaces_a_generalised_view(sqlite_desk, tmp_path):
     desk = sqlite_desk
     values = {"name": "Ada", "birth_date": "1985-12-10"}
     profile = ProfileInput(values, "order-fulfilment", external_ids={"shop": "1"})
-    made = await create_subject(desk.services, desk.callers["sales"], profile)
-    await desk.generalise(made.id, "birth_date", "year", b"1985")
+    created = await create_subject(desk.services, desk.callers["sales"], profile)
+    await desk.generalise(created.id, "birth_date", "year", b"1985")
     file = write_csv(tmp_path / "people.csv", "no,name,mail,born", "1,Ada,ada@example.org,1990-01-02")
     await bring_in(desk.node, file, PEOPLE.replace('email = "mail"', 'email = "mail"\nbirth_date = "born"'))
-    assert {each for each in await profile_of(desk, made.id) if each.startswith("birth_date")} == {"birth_date"}
+    assert {item for item in await profile_of(desk, created.id) if item.startswith("birth_date")} == {"birth_date"}
 
 
 @pytest.mark.parametrize("year", [1, 1899, 1970, 9999])

@@ -45,7 +45,7 @@ async def people(sqlite_node, clock):
     node = sqlite_node
     short = policies(fraud_prevention='keep = "P3M"\nsince = "collected"')
     desk = await Desk.at(node, clock, short)
-    found = {"over": await desk.person()}
+    result = {"over": await desk.person()}
     clock.advance(days=120)  # of fraud prevention, the first person's values are over
     given, withdrawn = {"direct-marketing": GIVEN}, {"direct-marketing": WITHDRAWN}
     objected = {"fraud-prevention": OBJECTED}
@@ -66,23 +66,23 @@ async def people(sqlite_node, clock):
         ("retained, restricted", "retained", ConsentState(given, RESTRICTED_AT, kept.kept_for)),
         ("retained, given", "retained", ConsentState(given, None, kept.kept_for)),
     ):
-        found[kind] = await desk.person()
+        result[kind] = await desk.person()
         async with node.services.data.transaction() as connection:
             values = {"state": state, "standing": None if standing is None else pack(standing)}
-            await connection.execute(update(SUBJECT).where(SUBJECT.c.id == found[kind]).values(values))
-    return {kind: str(subject) for kind, subject in found.items()} | {"nobody": str(uuid4())}
+            await connection.execute(update(SUBJECT).where(SUBJECT.c.id == result[kind]).values(values))
+    return {kind: str(subject) for kind, subject in result.items()} | {"nobody": str(uuid4())}
 
 
 async def _explained(node, caller, subject):
     """Ask for every call what other roles would be answered about a person; returns code and step by call and field."""
-    told = {}
+    response = {}
     for role, purpose in CALLS:
         ask = {"fields": FIELDS, "purpose": purpose, "roles": [role], "subject": subject}
         answer = await node.post(caller, EXPLAIN, ask)
         assert answer.status_code == 200, answer.text
         for field, decision in answer.json()["fields"].items():
-            told[role, purpose, field] = decision["step"], decision["code"], decision["detail"], decision["rule"]
-    return told
+            response[role, purpose, field] = decision["step"], decision["code"], decision["detail"], decision["rule"]
+    return response
 
 
 async def _asked_directly(node, caller, subject):
@@ -115,11 +115,11 @@ async def test_people_whom_no_direct_question_tells_apart_are_explained_alike(sq
     if caller in COMBINED:
         await _with_combined_roles(node, caller)
     direct = {kind: await _asked_directly(node, caller, subject) for kind, subject in people.items()}
-    told = {kind: await _explained(node, caller, subject) for kind, subject in people.items()}
+    answer = {kind: await _explained(node, caller, subject) for kind, subject in people.items()}
     alike = [(one, other) for one, other in combinations(people, 2) if direct[one] == direct[other]]
     assert alike or caller == "dpo"
     for one, other in alike:
-        assert told[one] == told[other], (one, other)
+        assert answer[one] == answer[other], (one, other)
 
 
 @pytest.mark.parametrize(
@@ -146,16 +146,16 @@ async def test_people_whom_no_direct_question_tells_apart_are_explained_alike(sq
 async def test_a_code_about_a_person_needs_its_right(sqlite_node, people, caller, role, purpose, codes):
     if caller in COMBINED:
         await _with_combined_roles(sqlite_node, caller)
-    told = [await _explained(sqlite_node, caller, subject) for subject in people.values()]
-    assert {each[role, purpose, "name"][1] for each in told} == codes
+    answers = [await _explained(sqlite_node, caller, subject) for subject in people.values()]
+    assert {item[role, purpose, "name"][1] for item in answers} == codes
 
 
 async def test_the_reason_of_a_missing_ground_needs_the_right_to_read_consents(sqlite_node, people):
     for kind, code in (("objected", "objected"), ("erased", "subject-not-found"), ("nobody", "subject-not-found")):
-        told = await _explained(sqlite_node, "support", people[kind])
-        assert told["finance", "fraud-prevention", "name"][1] == code
-        told = await _explained(sqlite_node, "fulfilment", people[kind])
-        assert told["finance", "fraud-prevention", "name"][:2] == (7, "no-legal-ground")
+        answer = await _explained(sqlite_node, "support", people[kind])
+        assert answer["finance", "fraud-prevention", "name"][1] == code
+        answer = await _explained(sqlite_node, "fulfilment", people[kind])
+        assert answer["finance", "fraud-prevention", "name"][:2] == (7, "no-legal-ground")
 
 
 async def test_a_role_without_the_right_explains_for_nobody_else(sqlite_node, people):
@@ -166,7 +166,7 @@ async def test_a_role_without_the_right_explains_for_nobody_else(sqlite_node, pe
 async def test_a_person_about_whom_nothing_may_be_known_is_not_on_the_log(sqlite_node, people):
     ask = {"fields": FIELDS, "purpose": "direct-marketing", "roles": ["marketing"], "subject": people["given"]}
     for caller, named in (("finance", ()), ("dpo", (await sqlite_node.pseudonym(people["given"]),))):
-        async with sqlite_node.new_entries() as made:
+        async with sqlite_node.new_entries() as new_entries:
             await sqlite_node.post(caller, EXPLAIN, ask)
-        (entry,) = made
+        (entry,) = new_entries
         assert entry.subjects == named

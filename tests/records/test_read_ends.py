@@ -43,7 +43,7 @@ async def test_a_value_is_shown_up_to_the_end_of_its_last_day(desk):
     desk.on(next_day(SUPPORTED))
     assert await desk.read(*ask) == ({}, {"name": OVER, "email.masked": OVER})
     assert (await desk.read("fulfilment", "order-fulfilment", ["name"], ada))[0] == {"name": "Ada Lovelace"}
-    (entry,) = [each for each in await desk.node.entries() if each.refused]
+    (entry,) = [item for item in await desk.node.entries() if item.refused]
     assert entry.refused == {"profile.name.clear": OVER, "profile.email.masked": OVER}
 
 
@@ -97,8 +97,8 @@ async def test_a_search_neither_matches_nor_shows_expired_values(desk):
     assert await desk.find("support", "customer-support", order, ["name"]) == ([ada], [{}])
     desk.on(date(2028, 3, 5))
     assert await desk.find("support", "customer-support", order) == ([], [])
-    found = await desk.find("support", "customer-support", name, ["name", "purchase.order"])
-    assert found == ([ada], [{"purchase.order": OVER}])
+    match = await desk.find("support", "customer-support", name, ["name", "purchase.order"])
+    assert match == ([ada], [{"purchase.order": OVER}])
     desk.on(date(2028, 3, 6))
     assert await desk.find("support", "customer-support", name) == ([], [])
     assert await desk.find("fulfilment", "order-fulfilment", name, ["name"]) == ([ada], [{}])

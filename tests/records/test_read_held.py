@@ -34,7 +34,7 @@ async def test_a_held_value_is_refused_for_other_purposes(desk):
     support = ("support", "customer-support", ["name", "notes"])
     with pytest.raises(Denied) as refused:
         await desk.read(*support, ada)
-    assert {name: each.code for name, each in refused.value.denied.items()} == {"name": HELD, "notes": "no-value"}
+    assert {name: item.code for name, item in refused.value.denied.items()} == {"name": HELD, "notes": "no-value"}
     assert "legal hold" in refused.value.denied["name"].detail
     shown = {"name": "Ada Lovelace"}
     assert await desk.read(*support, ada, charles) == [
@@ -43,15 +43,15 @@ async def test_a_held_value_is_refused_for_other_purposes(desk):
     ]
     for role, purpose in (("dpo", "legal-claims"), ("fulfilment", "order-fulfilment"), ("dpo", "subject-rights")):
         assert await desk.read(role, purpose, ["name"], ada) == (shown, {})
-    entry = next(each for each in await desk.node.entries() if each.refused)
+    entry = next(item for item in await desk.node.entries() if item.refused)
     assert (entry.decision, entry.refused["profile.name.clear"]) == ("denied", HELD)
 
 
 async def test_a_held_value_is_denied_by_the_api(sqlite_desk):
     ada = await sqlite_desk.person()
     await sqlite_desk.hold(ada, CASE)
-    told = problem(await sqlite_desk.node.read("support", ada, ["name"], "customer-support"), 403, "denied")
-    assert told["denied"]["name"]["code"] == HELD
+    answer = problem(await sqlite_desk.node.read("support", ada, ["name"], "customer-support"), 403, "denied")
+    assert answer["denied"]["name"]["code"] == HELD
 
 
 async def test_a_hold_with_dates_covers_the_records_of_these_days(desk):
@@ -97,8 +97,8 @@ async def test_a_read_is_limited_by_each_of_several_holds(sqlite_desk):
 async def test_the_refusal_of_a_held_value_is_explained(sqlite_desk):
     ada = await sqlite_desk.person()
     await sqlite_desk.hold(ada, OTHER_CASE)
-    told = await sqlite_desk.explain("support", "customer-support", ["name", "email.masked"], ada)
-    assert told == {"name": (True, 5, "granted"), "email.masked": (False, 8, HELD)}
+    answer = await sqlite_desk.explain("support", "customer-support", ["name", "email.masked"], ada)
+    assert answer == {"name": (True, 5, "granted"), "email.masked": (False, 8, HELD)}
 
 
 async def test_a_collection_whose_records_are_all_held_is_refused_as_held(sqlite_desk):

@@ -30,10 +30,10 @@ async def shown(desk, people):
     """What each person is shown and refused, once it is sure whose answer stands where."""
     role, purpose, fields = ASK
     answer = await read_fields(desk.services, desk.callers[role], subjects=people, fields=fields, purpose=purpose)
-    assert [each.subject for each in answer.results] == people
-    for each in answer.results:
-        assert sorted([*each.fields, *each.denied]) == sorted(fields)
-    return [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in answer.results]
+    assert [item.subject for item in answer.results] == people
+    for result in answer.results:
+        assert sorted([*result.fields, *result.denied]) == sorted(fields)
+    return [({k: plain(v) for k, v in item.fields.items()}, codes(item.denied)) for item in answer.results]
 
 
 @pytest.mark.parametrize("kinds", ["wwl", "lww", "wlw", "lll", "www", "uww", "wuw", "lulwwulw", "wwwwllll"])

@@ -15,14 +15,14 @@ SEARCH = "/v1/subjects:search"
 async def _found(node, match, *, role="support", purpose="customer-support", **more):
     answer = await node.post(role, SEARCH, {"match": match, "purpose": purpose, **more})
     assert answer.status_code == 200, answer.text
-    return [each["subject"] for each in answer.json()["results"]], answer.json()["more"]
+    return [result["subject"] for result in answer.json()["results"]], answer.json()["more"]
 
 
 async def test_a_search_beyond_its_limit_says_that_there_are_more(node):
     people = [await node.create({"name": f"Adam Nr {number}"}) for number in range(4)]
     assert await _found(node, {"name": {"prefix": "adam"}}, limit=4) == (sorted(people), False)
-    found, more = await _found(node, {"name": {"prefix": "adam"}}, limit=3)
-    assert (len(found), more) == (3, True)
+    result, more = await _found(node, {"name": {"prefix": "adam"}}, limit=3)
+    assert (len(result), more) == (3, True)
 
 
 async def test_a_subject_with_several_matching_records_is_found_once(node):
@@ -53,8 +53,8 @@ async def test_a_subject_that_only_shares_a_short_digest_is_not_found(node):
         " VALUES ('default', :digest, :two, :two, :version)",
         digest=digest, two=UUID(two), version=keys.version,
     )  # fmt: skip
-    found = await _found(node, {"birth_date": "1985-12-10"}, role="dpo", purpose="subject-rights")
-    assert found == ([one], False)
+    result = await _found(node, {"birth_date": "1985-12-10"}, role="dpo", purpose="subject-rights")
+    assert result == ([one], False)
 
 
 async def test_an_invalid_search_is_refused(sqlite_node):

@@ -47,7 +47,7 @@ async def _pages(node, match, limit=20):
         more = {} if cursor is None else {"cursor": cursor}
         page = await _page(node, match, limit=limit, **more)
         assert page["more"] is (page["next"] is not None)
-        pages.append([each["subject"] for each in page["results"]])
+        pages.append([result["subject"] for result in page["results"]])
         cursor = page["next"]
         if cursor is None:
             return pages
@@ -66,19 +66,19 @@ async def test_one_of_1200_who_share_a_name_is_found_by_it_and_one_more(node, tm
     assert await _pages(node, {"name": "Zeta Müller"}) == [[zeta]]
     assert await _pages(node, both) == [[zeta]]
     everyone = await _pages(node, {"family_name": "Müller"}, limit=100)
-    assert len({each for page in everyone for each in page}) == sum(map(len, everyone)) == 1_201
+    assert len({item for page in everyone for item in page}) == sum(map(len, everyone)) == 1_201
     two_common = await _pages(node, {"family_name": "Müller", "name": {"prefix": "nr"}}, limit=100)
-    assert len({each for page in two_common for each in page}) == 1_200
+    assert len({item for page in two_common for item in page}) == 1_200
 
 
 def _meets(values: list[str], condition: Any) -> bool:
     """The naive model: compare each value that somebody has."""
     if not isinstance(condition, dict):
-        return condition.lower() in [each.lower() for each in values]
+        return condition.lower() in [value.lower() for value in values]
     ((kind, part),) = condition.items()
     if kind == "prefix":
-        return any(each.lower().startswith(part.lower()) for each in values)
-    return any(each.endswith(part) for each in values)
+        return any(value.lower().startswith(part.lower()) for value in values)
+    return any(value.endswith(part) for value in values)
 
 
 def _condition(chance: random.Random, field: str) -> Any:
@@ -112,7 +112,7 @@ async def test_all_pages_together_are_what_a_naive_search_finds(node, monkeypatc
         )
         limit = chance.randint(1, 6)
         pages = await _pages(node, match, limit=limit)
-        assert [each for page in pages for each in page] == right, match
+        assert [item for page in pages for item in page] == right, match
         assert all(len(page) <= limit for page in pages)
 
 
@@ -122,9 +122,9 @@ async def test_a_page_opens_no_more_records_than_its_bound_and_a_portion(node, m
     opened: list[int] = []
 
     async def counted(*args, **how):
-        found = await leads.leads_of(*args, **how)
-        opened.append(len(found))
-        return found
+        result = await leads.leads_of(*args, **how)
+        opened.append(len(result))
+        return result
 
     monkeypatch.setattr(matching, "leads_of", counted)
     for number in range(12):
@@ -159,10 +159,10 @@ async def test_a_cursor_is_sealed_and_good_for_its_app_and_question_only(node):
     both = {"name": "Ada", "family_name": "King"}
     first = await _page(node, both, limit=1)
     cursor = first["next"]
-    assert [each["subject"] for each in first["results"]] == people[:1]
+    assert [result["subject"] for result in first["results"]] == people[:1]
     assert UUID(people[0]).hex not in cursor.encode().hex()
     again = await _page(node, {"family_name": "KING", "name": "ada"}, limit=2, cursor=cursor)
-    assert [each["subject"] for each in again["results"]] == people[1:]
+    assert [result["subject"] for result in again["results"]] == people[1:]
     turned = cursor[:-2] + ("A" if cursor[-2] != "A" else "B") + cursor[-1]
     body = {"match": both, "purpose": "subject-rights"}
     for role, asked in (

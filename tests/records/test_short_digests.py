@@ -91,7 +91,7 @@ async def _index_is_right(node) -> None:
         for name, stored in unpack(row.body).items():
             if name in fields:
                 value = decode(keys.open(name, stored.sealed, aad))
-                expected.update((row.subject_id, row.id, each) for each in digests(index_keys, fields[name], value))
+                expected.update((row.subject_id, row.id, digest) for digest in digests(index_keys, fields[name], value))
     assert expected
     assert {(row.subject_id, row.record_id, bytes(row.digest)) for row in index} == expected
 
@@ -194,8 +194,8 @@ async def test_a_value_of_another_collection_is_no_match(vault):
         assert done.status_code == 201, done.text
     for name, subject in people.items():
         body = {"match": {"name": name}, "purpose": "customer-support"}
-        found = (await vault.post("support", "/v1/subjects:search", body)).json()["results"]
-        assert [each["subject"] for each in found] == [subject]
+        result = (await vault.post("support", "/v1/subjects:search", body)).json()["results"]
+        assert [item["subject"] for item in result] == [subject]
 
 
 async def test_an_address_of_another_collection_proves_nobody(vault):
@@ -221,5 +221,5 @@ async def test_a_value_is_found_whose_field_was_not_indexed_when_its_predecessor
     done = await node.patch("sales", subject, {"name": "Lovell"}, "order-fulfilment", '"1"')
     assert done.status_code == 200, done.text
     await _index_is_right(node)
-    found = (await node.post("support", "/v1/subjects:search", match)).json()["results"]
-    assert [each["subject"] for each in found] == [subject]
+    result = (await node.post("support", "/v1/subjects:search", match)).json()["results"]
+    assert [item["subject"] for item in result] == [subject]

@@ -58,7 +58,7 @@ async def state(node, request):
 
 async def moves(node, request):
     async with node.services.data.reading() as connection:
-        return [(each.move, each.code) for each in await events_of(connection, DEFAULT_TENANT, request)]
+        return [(item.move, item.code) for item in await events_of(connection, DEFAULT_TENANT, request)]
 
 
 async def notices(node, request):
@@ -66,8 +66,8 @@ async def notices(node, request):
     from vault.recipients.store import NoticeQuery, list_notices
 
     async with node.services.data.reading() as connection:
-        found = await list_notices(connection, DEFAULT_TENANT, NoticeQuery(request=request))
-    return {(each.kind, each.fields) for each in found}
+        result = await list_notices(connection, DEFAULT_TENANT, NoticeQuery(request=request))
+    return {(item.kind, item.fields) for item in result}
 
 
 async def shown(node, subject, *fields, role="dpo", purpose="subject-rights"):

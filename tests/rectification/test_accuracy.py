@@ -25,10 +25,10 @@ async def resolve(node, subject, which, decision="refused", **how):
 
 async def test_a_dispute_is_noted_listed_and_decided(node, clock):
     subject = await node.create()
-    made = await dispute(node, subject, "address", "profile.phone")
-    assert made.status_code == 201
-    assert made.json()["state"] == "active"
-    first, second = made.json()["disputes"]["address"], made.json()["disputes"]["phone"]
+    created = await dispute(node, subject, "address", "profile.phone")
+    assert created.status_code == 201
+    assert created.json()["state"] == "active"
+    first, second = created.json()["disputes"]["address"], created.json()["disputes"]["phone"]
     clock.advance(days=1)
     assert (await resolve(node, subject, first, "upheld")).json() == {"id": first, "state": "upheld"}
     address, phone = await listed(node, subject)
@@ -60,7 +60,7 @@ async def test_the_next_page_continues_after_the_last_item(sqlite_node):
     seen, cursor = [], ""
     while cursor is not None:
         page = await node.call("support", "GET", f"/v1/subjects/{subject}/rectifications?limit=2{cursor}")
-        seen += [each["field"] for each in page.json()["results"]]
+        seen += [result["field"] for result in page.json()["results"]]
         cursor = None if page.json()["next"] is None else f"&cursor={page.json()['next']}"
     assert seen == fields
     wrong = await node.call("support", "GET", f"/v1/subjects/{subject}/rectifications?cursor=x")
@@ -79,10 +79,10 @@ async def test_a_repeated_idempotency_key_makes_one_dispute(sqlite_node):
 async def test_corrections_and_disputes_of_others_cannot_be_resolved(sqlite_node):
     node = sqlite_node
     subject, other = await node.create(), await node.create({"name": "Other"})
-    made = (await dispute(node, subject, "email")).json()["disputes"]["email"]
-    problem(await resolve(node, other, made), 404, "dispute-not-found")
+    created = (await dispute(node, subject, "email")).json()["disputes"]["email"]
+    problem(await resolve(node, other, created), 404, "dispute-not-found")
     problem(await resolve(node, subject, uuid4()), 404, "dispute-not-found")
-    problem(await resolve(node, subject, made, tenant=OTHER), 404, "subject-not-found")
+    problem(await resolve(node, subject, created, tenant=OTHER), 404, "subject-not-found")
     problem(await dispute(node, subject, "email", role="support"), 403, "not-granted")
     assert (await listed(node, subject))[0]["state"] == "disputed"
 
@@ -108,13 +108,13 @@ async def test_a_checked_value_has_its_time(node, clock):
 
 async def test_words_and_values_stay_sealed(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
-    made = (await dispute(node, subject, "address")).json()["disputes"]["address"]
-    await resolve(node, subject, made)
+    created = (await dispute(node, subject, "address")).json()["disputes"]["address"]
+    await resolve(node, subject, created)
     for row in await node.sql("SELECT * FROM rectification"):
         assert "lived" not in str(row)
         assert "contract" not in str(row)
-    noted = [each for each in await node.entries() if each.action == "dispute"]
-    assert [(each.fields, each.code) for each in noted] == [
+    noted = [entry for entry in await node.entries() if entry.action == "dispute"]
+    assert [(item.fields, item.code) for item in noted] == [
         (("profile.address.clear",), None), (("profile.address.clear",), "refused"),
     ]  # fmt: skip
 
@@ -122,14 +122,14 @@ async def test_words_and_values_stay_sealed(sqlite_node):
 async def test_disputes_move_in_a_merge(node):
     survivor, duplicate = await node.create(), await node.create({"name": "Ada L.", "email": "ada.l@example.org"})
     await dispute(node, survivor, "phone")
-    made = (await dispute(node, duplicate, "email")).json()["disputes"]["email"]
+    created = (await dispute(node, duplicate, "email")).json()["disputes"]["email"]
     merged = {"survivor": survivor, "duplicate": duplicate, "evidence": "same card"}
     assert (await node.post("dpo", "/v1/subjects:merge", merged)).status_code == 201
     rows = await listed(node, survivor)
-    assert {(each["field"], each["record"], each["statement"]) for each in rows} == {
+    assert {(row["field"], row["record"], row["statement"]) for row in rows} == {
         ("phone", survivor, SAYS), ("email", survivor, SAYS),
     }  # fmt: skip
-    assert (await resolve(node, survivor, made)).status_code == 201
+    assert (await resolve(node, survivor, created)).status_code == 201
 
 
 async def test_a_dispute_noted_with_a_replaced_key_can_still_be_opened(node, clock):
@@ -139,9 +139,9 @@ async def test_a_dispute_noted_with_a_replaced_key_can_still_be_opened(node, clo
         subject = await node.create()
         await other.read("sales", subject, ["name"], "order-fulfilment")
         await erase(node, subject, scope=part)
-        made = (await dispute(other, subject, "email")).json()["disputes"]["email"]
+        created = (await dispute(other, subject, "email")).json()["disputes"]["email"]
         await erase(node, subject, scope=part)
-        assert (await resolve(other, subject, made)).status_code == 201
+        assert (await resolve(other, subject, created)).status_code == 201
     node.services.keyring.clear()
     (shown,) = await listed(node, subject)
     assert (shown["statement"], shown["reason"]) == (SAYS, "shown by the contract")

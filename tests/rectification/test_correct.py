@@ -53,18 +53,18 @@ async def test_a_correction_from_receipt_to_completion(node):
         "profile.email": {"before": "ada@example.org", "after": NEW},
         "profile.salutation": {"before": None, "after": "Countess"},
     }
-    assert {UUID(each["id"]) for each in await listed(node, subject)} == set(done.results)
+    assert {UUID(row["id"]) for row in await listed(node, subject)} == set(done.results)
     assert await notices(node, request) == {("subject.rectified", ("profile.email",))}  # only what it had read
 
 
 async def test_the_new_value_is_found_and_the_old_one_is_not(node):
     subject = await node.create()
     await carry_out(node, subject, "rectification", changes={"email": NEW})
-    for sought, found in ((NEW, [subject]), ("ada@example.org", [])):
+    for sought, result in ((NEW, [subject]), ("ada@example.org", [])):
         answer = await node.post(
             "dpo", "/v1/subjects:search", {"match": {"email": sought}, "purpose": "subject-rights"}
         )
-        assert [each["subject"] for each in answer.json()["results"]] == found
+        assert [item["subject"] for item in answer.json()["results"]] == result
 
 
 async def test_a_record_is_corrected_and_keeps_its_other_fields(node):
@@ -145,10 +145,10 @@ async def test_a_repeated_step_has_no_further_effect(node):
     subject = await node.create()
     done = await carry_out(node, subject, "rectification", changes={"email": NEW}, statement="Mind the name.")
     revision = (await node.call("dpo", "GET", f"/v1/subjects/{subject}")).json()["revision"]
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         await rectify(node.services, DEFAULT_TENANT, done.id)
         await run(node, done.id)
-    assert made == []
+    assert new_entries == []
     assert (await node.call("dpo", "GET", f"/v1/subjects/{subject}")).json()["revision"] == revision
     assert len(await listed(node, subject)) == 2
 
@@ -204,6 +204,6 @@ async def test_no_value_is_stored_or_logged_in_clear(sqlite_node):
     for table in ("rectification", "rights_request", "request_event", "recipient_notice", "record"):
         for row in await node.sql(f"SELECT * FROM {table}"):
             assert not any(word in str(row) for word in (NEW, "Zanzibar", "ada@example.org")), table
-    (told,) = [each for each in await node.entries() if each.action == "rectify"]
-    assert (told.fields, told.target, told.purpose) == (("profile.email.clear",), request.id, "subject-rights")
-    assert told.subjects == (await node.pseudonym(subject),)
+    (answer,) = [entry for entry in await node.entries() if entry.action == "rectify"]
+    assert (answer.fields, answer.target, answer.purpose) == (("profile.email.clear",), request.id, "subject-rights")
+    assert answer.subjects == (await node.pseudonym(subject),)

@@ -25,7 +25,7 @@ def faults(kind, details, *purposes):
     with pytest.raises(InvalidInput) as raised:
         REQUEST_KINDS[kind].check_details(policies(), Scope(purposes=purposes), details)
     assert raised.value.code == "invalid-details"
-    return [(each.at, each.code) for each in raised.value.faults]
+    return [(fault.at, fault.code) for fault in raised.value.faults]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_details_that_cannot_be_carried_out_are_refused(details, at):
     with pytest.raises(InvalidInput) as raised:
         REQUEST_KINDS["rectification"].check_details(policies(), Scope(), details)
     assert raised.value.code == "invalid-details"
-    assert [each.at for each in raised.value.faults] == [at]
+    assert [fault.at for fault in raised.value.faults] == [at]
     assert not any(word in str(raised.value.faults) for word in ("shoe", "no address"))
 
 

@@ -38,7 +38,7 @@ async def stopped(node, subject, purpose=FRAUD, role="finance"):
 
 
 async def consistent(node):
-    return not [each async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
+    return not [difference async for step in compare(node.services, DEFAULT_TENANT) for difference in step.differences]
 
 
 async def test_use_stops_with_verification_and_ends_when_the_objection_is_upheld(node):
@@ -92,8 +92,8 @@ async def test_an_objection_without_purposes_is_to_all_that_may_be_objected_to(s
 
     await carry_out(node, subject, "objection")
     history = (await consents(node, subject))["history"]
-    assert {each["purpose"] for each in history} == {
-        name for name, each in policy_set.purposes.items() if may_object(each)
+    assert {event["purpose"] for event in history} == {
+        name for name, item in policy_set.purposes.items() if may_object(item)
     }
     assert await stopped(node, subject) == "objected"
     assert await stopped(node, subject, "order-fulfilment", "fulfilment") is None
@@ -107,7 +107,7 @@ async def test_an_objection_that_is_decided_already_is_not_decided_again(sqlite_
     decided = {"decision": "overruled", "reason": "an open case"}
     await node.post("dpo", f"/v1/subjects/{subject}/objections/{event}:decide", decided)
     assert (await approve(node, request)).state == "completed"
-    assert [each["kind"] for each in (await consents(node, subject))["history"]] == ["objection-overruled", "objected"]
+    assert [item["kind"] for item in (await consents(node, subject))["history"]] == ["objection-overruled", "objected"]
 
 
 async def test_a_second_verification_makes_no_second_objection(sqlite_node):
@@ -116,7 +116,7 @@ async def test_a_second_verification_makes_no_second_objection(sqlite_node):
     await verify(node, request, "single")
     await verify(node, request, "fresh")
     await uphold(node.services, DEFAULT_TENANT, request)  # a job that was begun too early changes nothing
-    assert [each["kind"] for each in (await consents(node, subject))["history"]] == ["objected"]
+    assert [event["kind"] for event in (await consents(node, subject))["history"]] == ["objected"]
 
 
 async def test_an_objection_handed_back_to_staff_is_made_once(sqlite_node):
@@ -127,7 +127,7 @@ async def test_an_objection_handed_back_to_staff_is_made_once(sqlite_node):
     await start_request(node.services, DEFAULT_TENANT, request)
     await hand_back(node.services, DEFAULT_TENANT, request, code="unavailable")
     assert (await approve(node, request)).state == "completed"
-    kinds = [each["kind"] for each in (await consents(node, subject))["history"]]
+    kinds = [event["kind"] for event in (await consents(node, subject))["history"]]
     assert kinds == ["objection-upheld", "objected"]
 
 
@@ -142,7 +142,7 @@ async def test_a_reopened_objection_stops_the_use_again(node):
     await verify(node, request)
     assert await stopped(node, subject) == "objected"
     assert (await approve(node, request)).state == "completed"
-    kinds = [each["kind"] for each in (await consents(node, subject))["history"]]
+    kinds = [event["kind"] for event in (await consents(node, subject))["history"]]
     assert kinds == ["objection-upheld", "objected", "objection-overruled", "objected"]
 
 
@@ -167,9 +167,9 @@ async def test_a_withdrawal_takes_effect_with_verification(node, purposes):
     assert (await verify(node, request, "single")).state == "approved"
     assert await stopped(node, subject, "direct-marketing", "marketing") == "consent-missing"
     done = await run(node, request)
-    found = (await consents(node, subject))["consents"]
-    assert found["direct-marketing"]["state"] == "withdrawn"
-    assert found["loyalty-programme"]["state"] == ("given" if purposes else "withdrawn")
+    result = (await consents(node, subject))["consents"]
+    assert result["direct-marketing"]["state"] == "withdrawn"
+    assert result["loyalty-programme"]["state"] == ("given" if purposes else "withdrawn")
     assert len(done.results) == (1 if purposes else 2)
     assert ("subject.withdrawn", ("profile.email",)) in await notices(node, request)
     await withdraw(node.services, DEFAULT_TENANT, request)

@@ -15,7 +15,7 @@ async def lift(node, subject, what="lift", **body):
 
 
 async def kinds(node, subject):
-    return [each["kind"] for each in (await consents(node, subject))["history"]]
+    return [event["kind"] for event in (await consents(node, subject))["history"]]
 
 
 async def test_a_restriction_from_receipt_to_its_lifting(mailing, inbox, clock):
@@ -40,9 +40,9 @@ async def test_a_restriction_from_receipt_to_its_lifting(mailing, inbox, clock):
     clock.advance(days=3)
     assert (await lift(node, subject, reason="over")).json()["state"] == "active"
     assert (await node.read("fulfilment", subject, ["name"], "order-fulfilment")).status_code == 200
-    lifted, told, _restricted = (await consents(node, subject))["history"]
-    assert [lifted["kind"], told["kind"]] == ["restriction-lifted", "lift-announced"]
-    assert lifted["answers"] == told["id"]
+    lifted, reports, _restricted = (await consents(node, subject))["history"]
+    assert [lifted["kind"], reports["kind"]] == ["restriction-lifted", "lift-announced"]
+    assert lifted["answers"] == reports["id"]
     assert await notices(node, None) >= {("subject.restriction-lifted", ("profile.name",))}
 
 
@@ -53,8 +53,8 @@ async def test_without_mail_staff_record_how_the_person_was_notified(sqlite_node
     assert "lift-announced" not in await kinds(node, subject)
     problem(await lift(node, subject, "announce", told="two\nlines"), 422, "invalid-evidence")
     assert (await lift(node, subject, "announce", told="by post on 5 March")).status_code == 201
-    (told, _restricted) = (await consents(node, subject))["history"]
-    assert told["evidence"] == "by post on 5 March"
+    (reports, _restricted) = (await consents(node, subject))["history"]
+    assert reports["evidence"] == "by post on 5 March"
 
 
 async def test_a_person_without_an_address_is_not_notified(sqlite_mailing, inbox):
@@ -122,8 +122,8 @@ async def test_the_days_of_the_notice_come_from_the_policies(sqlite_node, clock)
 
 async def test_a_notice_does_not_move_in_a_merge(node, clock):
     survivor, duplicate = await node.create(), await node.create({"name": "Ada L."})
-    for each in (survivor, duplicate):
-        await carry_out(node, each, "restriction", ground="claims")
+    for person in (survivor, duplicate):
+        await carry_out(node, person, "restriction", ground="claims")
     await lift(node, duplicate, "announce", told="by post")
     merged = {"survivor": survivor, "duplicate": duplicate, "evidence": "same card"}
     assert (await node.post("dpo", "/v1/subjects:merge", merged)).status_code == 201

@@ -16,8 +16,8 @@ async def open_database(data_url):
         return opened[-1]
 
     yield open_one
-    for each in opened:
-        await each.close()
+    for item in opened:
+        await item.close()
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ async def main(path):
         return [len(await database.fetch(ALL, tenant="t")), entries]
 
     limit(ROOM)
-    told = [await until_refused(append, 0), await until_refused(transaction, 0), await until_refused(audit, 0)]
+    answers = [await until_refused(append, 0), await until_refused(transaction, 0), await until_refused(audit, 0)]
     full = await counts()  # what is there can still be read
     limit(resource.RLIM_INFINITY)
     await append()
@@ -75,7 +75,7 @@ async def main(path):
     await audit()
     after = await counts()
     await database.close()
-    print(json.dumps({"told": told, "full": full, "after": after}))
+    print(json.dumps({"told": answers, "full": full, "after": after}))
 
 
 if __name__ == "__main__":

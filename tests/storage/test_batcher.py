@@ -125,8 +125,8 @@ async def test_a_run_with_too_few_or_too_many_results_fails_all_callers(answers)
 
     batcher = Batcher(run)
     async with asyncio.timeout(5):
-        told = await asyncio.gather(batcher.submit("a"), batcher.submit("b"), return_exceptions=True)
-    assert all(isinstance(each, RuntimeError) for each in told)
+        answer = await asyncio.gather(batcher.submit("a"), batcher.submit("b"), return_exceptions=True)
+    assert all(isinstance(item, RuntimeError) for item in answer)
 
 
 async def test_all_waiting_callers_are_cancelled_when_the_loop_shuts_down():

@@ -23,14 +23,14 @@ def test_a_full_disk_refuses_writes_and_audit_entries_and_loses_nothing(tmp_path
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    told = json.loads(run.stdout)
-    assert [each["code"] for each in told["told"]] == ["unavailable", "unavailable", "audit-unavailable"]
-    assert all(each["seconds"] < 2 for each in told["told"])
-    assert told["told"][0]["done"] > 3
-    written = sum(each["done"] for each in told["told"][:2])
-    audited = told["told"][2]["done"]
-    assert told["full"] == [written, audited]
-    assert told["after"] == [written + 2, audited + 1]
+    answer = json.loads(run.stdout)
+    assert [item["code"] for item in answer["told"]] == ["unavailable", "unavailable", "audit-unavailable"]
+    assert all(item["seconds"] < 2 for item in answer["told"])
+    assert answer["told"][0]["done"] > 3
+    written = sum(item["done"] for item in answer["told"][:2])
+    audited = answer["told"][2]["done"]
+    assert answer["full"] == [written, audited]
+    assert answer["after"] == [written + 2, audited + 1]
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT count(*) FROM audit_subject").fetchone() == (1_000 * (audited + 1),)

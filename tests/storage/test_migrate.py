@@ -54,19 +54,19 @@ async def test_migrated_primary_keys_and_constraints_match_the_code(open_databas
             name: (
                 inspector.get_pk_constraint(name)["constrained_columns"],
                 {column["name"]: column["nullable"] for column in inspector.get_columns(name)},
-                sorted(each["constrained_columns"] for each in inspector.get_foreign_keys(name)),
+                sorted(key["constrained_columns"] for key in inspector.get_foreign_keys(name)),
             )
             for name in inspector.get_table_names()
             if name != "alembic_version"
         }
 
     async with database.reading() as connection:
-        made = await connection.run_sync(keys)
-    assert made == {
+        created = await connection.run_sync(keys)
+    assert created == {
         name: (
             [column.name for column in table.primary_key],
             {column.name: column.nullable for column in table.columns},
-            sorted([column.name for column in each.columns] for each in table.foreign_key_constraints),
+            sorted([column.name for column in constraint.columns] for constraint in table.foreign_key_constraints),
         )
         for name, table in family.metadata.tables.items()
     }

@@ -14,16 +14,16 @@ from vault.storage.columns import DataTable, KeyTable
 from vault.storage.query import Query
 
 MODULES = [
-    importlib.import_module(each.name)
-    for each in pkgutil.walk_packages(vault.__path__, "vault.")
-    if not each.name.endswith("__main__")
+    importlib.import_module(package.name)
+    for package in pkgutil.walk_packages(vault.__path__, "vault.")
+    if not package.name.endswith("__main__")
 ]
 HOT = [
-    pytest.param(each, id=f"{module.__name__}.{name}")
+    pytest.param(item, id=f"{module.__name__}.{name}")
     for module in MODULES
     for name, thing in vars(module).items()
-    for each in (thing if isinstance(thing, tuple) else (thing,))
-    if isinstance(each, Query) and name != "_ANY"  # which asks whether there is anybody, and stops at the first
+    for item in (thing if isinstance(thing, tuple) else (thing,))
+    if isinstance(item, Query) and name != "_ANY"  # which asks whether there is anybody, and stops at the first
 ]
 PEOPLE = ("subject", "record", "external_ref", "blind_index", "data_key")
 """Tables with rows for every person."""

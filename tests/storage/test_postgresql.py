@@ -31,7 +31,7 @@ async def test_an_append_to_several_tables_is_one_transaction(database):
         rows = await connection.execute(text("SELECT xmin::text FROM thing"))
         before = rows.scalar_one()
     ids = [new_id() for _ in range(50)]
-    await database.append({THING: [thing("t", each) for each in ids], PART: [("t", each, "w", "m") for each in ids]})
+    await database.append({THING: [thing("t", id_) for id_ in ids], PART: [("t", id_, "w", "m") for id_ in ids]})
     async with database.reading() as connection:
         marks = (
             (await connection.execute(text("SELECT xmin::text FROM thing UNION ALL SELECT xmin::text FROM part")))

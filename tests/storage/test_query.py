@@ -78,10 +78,10 @@ async def test_a_value_reads_the_same_by_engine_and_driver(database, given):
 
 async def test_any_of_finds_the_values_of_the_list(database):
     ids = [new_id() for _ in range(1_000)]
-    await database.append({THING: [thing("t", each) for each in ids[::2]] + [thing("u", each) for each in ids]})
+    await database.append({THING: [thing("t", id_) for id_ in ids[::2]] + [thing("u", id_) for id_ in ids]})
     for asked in (0, 1, 2, 3, 5, 64, 65, 1_000):
-        found = await database.fetch(BY_ID, tenant="t", ids=ids[:asked])
-        assert [row[0] for row in found] == ids[:asked:2]
+        result = await database.fetch(BY_ID, tenant="t", ids=ids[:asked])
+        assert [row[0] for row in result] == ids[:asked:2]
 
 
 async def test_a_tuple_and_repeated_values_find_the_same(database):
@@ -117,9 +117,9 @@ async def test_two_lists_and_a_plain_parameter_in_one_query(database):
     now = datetime(2026, 3, 5, 12, tzinfo=UTC)
     ids = [new_id() for _ in range(6)]
     await database.append(
-        {THING: [thing("t", each, name=f"n{i}", at=now + timedelta(microseconds=i)) for i, each in enumerate(ids)]}
+        {THING: [thing("t", item, name=f"n{i}", at=now + timedelta(microseconds=i)) for i, item in enumerate(ids)]}
     )
-    found = await database.fetch(
+    result = await database.fetch(
         query,
         tenant="t",
         names=["n0", "n1", "n2", "n3", "n5"],
@@ -127,7 +127,7 @@ async def test_two_lists_and_a_plain_parameter_in_one_query(database):
         before=now + timedelta(microseconds=4),
         most=2,
     )
-    assert [row[0] for row in found] == ids[1:3]
+    assert [row[0] for row in result] == ids[1:3]
 
 
 async def test_a_constant_of_the_statement_needs_no_argument(database):

@@ -31,9 +31,9 @@ def family(error, seen=None):
 def told(error):
     """Return all text of an error, without its frames."""
     parts = []
-    for each in family(error):
-        parts += [str(each), repr(each), repr(each.args), repr(vars(each))]
-        parts.append("".join(traceback.format_exception_only(each)))
+    for member in family(error):
+        parts += [str(member), repr(member), repr(member.args), repr(vars(member))]
+        parts.append("".join(traceback.format_exception_only(member)))
     return "\n".join(parts)
 
 
@@ -77,11 +77,11 @@ async def test_the_error_of_a_missing_value_does_not_show_the_row(database, writ
 
 @WAYS
 async def test_the_error_of_a_dangling_reference_does_not_show_the_value(database, write):
-    nobody = new_id()
+    stranger = new_id()
     with pytest.raises(IntegrityError) as caught:
-        await write(database, PART, [("t", nobody, CANARY, CANARY)])
+        await write(database, PART, [("t", stranger, CANARY, CANARY)])
     assert CANARY not in told(caught.value)
-    assert str(nobody) not in told(caught.value)
+    assert str(stranger) not in told(caught.value)
 
 
 async def test_an_error_that_is_caught_inside_the_block_does_not_show_the_value(database):
@@ -139,5 +139,5 @@ async def test_the_public_message_names_only_the_error_class(database):
 
 
 def test_native_leaves_types_that_sqlite_accepts():
-    assert [native(each) for each in (None, 1, "a", b"b", True)] == [None, 1, "a", b"b", True]
+    assert [native(item) for item in (None, 1, "a", b"b", True)] == [None, 1, "a", b"b", True]
     assert isinstance(sqlite3.sqlite_version, str)

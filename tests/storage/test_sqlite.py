@@ -37,13 +37,13 @@ SETTINGS = [
 async def test_every_connection_has_the_settings(database, name, value):
     await database.append({THING: [thing("t", new_id())]})
     await database.fetch(ALL, tenant="t")
-    told = [
+    answers = [
         connection.execute(f"PRAGMA {name}").fetchone()[0]
         for connection in (database._lane._reading, database._lane._writing)
     ]
     async with database.reading() as one, database.reading() as two, database.transaction() as three:
-        told += [(await each.execute(text(f"PRAGMA {name}"))).scalar_one() for each in (one, two, three)]
-    assert told == [value] * 5
+        answers += [(await item.execute(text(f"PRAGMA {name}"))).scalar_one() for item in (one, two, three)]
+    assert answers == [value] * 5
 
 
 @ON_SQLITE
@@ -72,9 +72,9 @@ async def test_the_folder_may_have_any_name(tmp_path, folder):
     await make_tables(database)
     await database.append({THING: [thing("t", new_id())]})
     assert len(await things(database)) == 1
-    files = sorted(each.name for each in path.parent.iterdir())
+    files = sorted(item.name for item in path.parent.iterdir())
     assert files == ["data.sqlite", "data.sqlite-shm", "data.sqlite-wal"]
-    assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
+    assert {item.stat().st_mode & 0o777 for item in path.parent.iterdir()} == {0o600}
     await database.close()
 
 
@@ -100,4 +100,4 @@ async def test_deleted_data_is_not_in_the_file_after_a_checkpoint(database, data
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-    assert all(b"CANARY-4711" not in each.read_bytes() for each in path.parent.glob("data.sqlite*"))
+    assert all(b"CANARY-4711" not in item.read_bytes() for item in path.parent.glob("data.sqlite*"))

@@ -50,8 +50,8 @@ def test_prefix_finds_every_beginning_of_two_letters_and_more(value, size):
     of = field(PREFIX)
     whole = index_text("text", value)
     beginning = whole[:size]
-    found = search_digest(KEYS, of, PREFIX, beginning) in digests(KEYS, of, value)
-    assert found == (len(beginning) >= PREFIXES.start)
+    result = search_digest(KEYS, of, PREFIX, beginning) in digests(KEYS, of, value)
+    assert result == (len(beginning) >= PREFIXES.start)
 
 
 @given(texts, texts)
@@ -103,15 +103,15 @@ def test_digests_of_one_value_differ_by_field_kind_length_and_tenant():
 
 
 def test_each_prefix_length_has_its_own_key():
-    found = digests(KEYS, field(PREFIX), "a" * 20)
-    assert len(found) == len(set(found)) == len(PREFIXES)
+    result = digests(KEYS, field(PREFIX), "a" * 20)
+    assert len(result) == len(set(result)) == len(PREFIXES)
     # a digest of "aa" under the key of three letters is none of a person's
-    assert KEYS.digest("profile.last_name:prefix:3", "aa") not in found
+    assert KEYS.digest("profile.last_name:prefix:3", "aa") not in result
 
 
 @given(texts)
 def test_all_digests_have_the_same_length(value):
-    assert {len(each) for each in digests(KEYS, field(EXACT, PREFIX), value)} == {32}
+    assert {len(digest) for digest in digests(KEYS, field(EXACT, PREFIX), value)} == {32}
 
 
 def test_each_digest_is_listed_once_however_many_indexes_lead_to_it():

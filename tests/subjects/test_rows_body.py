@@ -57,18 +57,18 @@ def test_a_body_reads_back_as_it_was_written(body):
 def test_a_body_is_the_msgpack_that_its_format_says(body):
     due, values, origins, since = msgspec.msgpack.decode(pack(body, None))
     assert (due, since) == (earliest_expiry(body), earliest_collected(body) or 0)
-    assert values == {name: each.sealed for name, each in body.items()}
-    told = {name: origin for *origin, fields in msgspec.msgpack.decode(origins) for name in fields}
-    assert told == {
-        name: [each.source, each.collected_at, each.verified_at, each.expires_at, each.purpose]
-        for name, each in body.items()
+    assert values == {name: item.sealed for name, item in body.items()}
+    answer = {name: origin for *origin, fields in msgspec.msgpack.decode(origins) for name in fields}
+    assert answer == {
+        name: [item.source, item.collected_at, item.verified_at, item.expires_at, item.purpose]
+        for name, item in body.items()
     }
 
 
 @given(st.dictionaries(names, stored, max_size=6))
 def test_a_read_sees_the_same_sealed_values(body):
     opened = open_body(pack(body, None))
-    assert opened.values == {name: each.sealed for name, each in body.items()}
+    assert opened.values == {name: item.sealed for name, item in body.items()}
     assert opened.due == earliest_expiry(body)
 
 
@@ -94,12 +94,12 @@ def test_each_value_is_sealed_separately_for_its_field(keys):
 def test_the_origin_is_kept_with_each_value(keys):
     origin = Origin("web-order", NOW, "order-fulfilment", NOW + timedelta(microseconds=1))
     body = seal_values(keys, PLACE, {"email": b'"a"', "phone": b'"b"'}, origin)
-    for each in body.values():
-        assert each.source == "web-order"
-        assert each.purpose == "order-fulfilment"
-        assert each.collected_at == to_microseconds(NOW)
-        assert each.expires_at == each.collected_at + 1
-        assert each.verified_at is None
+    for item in body.values():
+        assert item.source == "web-order"
+        assert item.purpose == "order-fulfilment"
+        assert item.collected_at == to_microseconds(NOW)
+        assert item.expires_at == item.collected_at + 1
+        assert item.verified_at is None
     forever = seal_values(keys, PLACE, {"email": b'"a"'}, origin._replace(expires_at=None))
     assert forever["email"].expires_at is None
 
@@ -113,7 +113,7 @@ def test_equal_values_have_different_ciphertexts(keys):
 
 @given(st.dictionaries(names, stored, max_size=6))
 def test_a_record_is_due_with_the_first_of_its_fields(body):
-    ends = [each.expires_at for each in body.values() if each.expires_at is not None]
+    ends = [item.expires_at for item in body.values() if item.expires_at is not None]
     assert earliest_expiry(body) == (min(ends) if ends else None)
 
 
@@ -140,7 +140,7 @@ def test_values_are_picked_in_the_order_asked_for(body, data):
     picked = Picker(fields).pick(pack(body, None))
     assert (picked.due, picked.since) == (earliest_expiry(body), earliest_collected(body) or 0)
     assert msgspec.structs.astuple(picked.values) == tuple(body[name].sealed for name in fields)
-    assert all(each.source is None or each.source.encode() in bytes(picked.origins) for each in body.values())
+    assert all(item.source is None or item.source.encode() in bytes(picked.origins) for item in body.values())
 
 
 def test_picking_a_missing_value_raises_not_whole():

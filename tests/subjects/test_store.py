@@ -81,8 +81,8 @@ async def test_a_subject_is_found_with_its_profile(store, database):
     ada = new_id()
     row = subject_row(ada)
     await add(store, database, subjects=[row], records=[record_row(ada, "profile", ada, revision=3)])
-    (found,) = await store.find(SubjectQuery("ours", (ada,), profile=True))
-    assert found == StoredSubject(ada, row[2], "active", b"body", {})
+    (match,) = await store.find(SubjectQuery("ours", (ada,), profile=True))
+    assert match == StoredSubject(ada, row[2], "active", b"body", {})
     (bare,) = await store.find(SubjectQuery("ours", (ada,), profile=False))
     assert bare.profile is None
 
@@ -90,16 +90,16 @@ async def test_a_subject_is_found_with_its_profile(store, database):
 async def test_a_subject_without_a_profile_is_found(store, database):
     ada = new_id()
     await add(store, database, subjects=[subject_row(ada, state="erased")])
-    (found,) = await store.find(SubjectQuery("ours", (ada,), profile=True))
-    assert (found.profile, found.state) == (None, "erased")
+    (match,) = await store.find(SubjectQuery("ours", (ada,), profile=True))
+    assert (match.profile, match.state) == (None, "erased")
 
 
 async def test_subjects_are_in_the_order_of_the_query_with_none_for_unknown_ids(store, database):
     people = [new_id() for _ in range(4)]
-    await add(store, database, subjects=[subject_row(each) for each in people[:3]])
+    await add(store, database, subjects=[subject_row(person) for person in people[:3]])
     asked = (people[2], people[3], people[0], people[2])
-    found = await store.find(SubjectQuery("ours", asked, profile=True))
-    assert [each and each.id for each in found] == [people[2], None, people[0], people[2]]
+    match = await store.find(SubjectQuery("ours", asked, profile=True))
+    assert [item and item.id for item in match] == [people[2], None, people[0], people[2]]
     assert await store.find(SubjectQuery("ours", (), profile=True)) == []
 
 
@@ -108,11 +108,11 @@ async def test_a_thousand_subjects_are_found_at_once(store, database):
     await add(
         store,
         database,
-        subjects=[subject_row(each) for each in people],
-        records=[record_row(each, "profile", each, body=each.bytes) for each in people],
+        subjects=[subject_row(person) for person in people],
+        records=[record_row(person, "profile", person, body=person.bytes) for person in people],
     )
-    found = await store.find(SubjectQuery("ours", tuple(reversed(people)), profile=True))
-    assert [each.profile for each in found] == [each.bytes for each in reversed(people)]
+    match = await store.find(SubjectQuery("ours", tuple(reversed(people)), profile=True))
+    assert [item.profile for item in match] == [person.bytes for person in reversed(people)]
     assert database.fetches == 1
 
 
@@ -121,13 +121,13 @@ async def test_concurrent_reads_share_one_query(store, database):
     await add(
         store,
         database,
-        subjects=[subject_row(each) for each in people],
-        records=[record_row(each, "profile", each, body=each.bytes) for each in people],
+        subjects=[subject_row(person) for person in people],
+        records=[record_row(person, "profile", person, body=person.bytes) for person in people],
     )
     asked = [*people, new_id(), people[0]]
-    answers = await asyncio.gather(*(store.find(SubjectQuery("ours", (each,), profile=True)) for each in asked))
+    answers = await asyncio.gather(*(store.find(SubjectQuery("ours", (question,), profile=True)) for question in asked))
     assert [answer[0] and answer[0].profile for answer in answers] == [
-        *(each.bytes for each in people),
+        *(person.bytes for person in people),
         None,
         people[0].bytes,
     ]
@@ -163,9 +163,9 @@ async def test_the_same_ids_in_two_tenants_are_two_people(store, database):
             index=[(tenant, digest, same, same, 1)],
         )
     for tenant in ("ours", "theirs"):
-        (found,) = await store.find(SubjectQuery(tenant, (same,), profile=True, many=("purchase",)))
-        assert found.profile == tenant.encode()
-        assert [row.body for row in found.many["purchase"]] == [tenant.encode()]
+        (match,) = await store.find(SubjectQuery(tenant, (same,), profile=True, many=("purchase",)))
+        assert match.profile == tenant.encode()
+        assert [row.body for row in match.many["purchase"]] == [tenant.encode()]
         assert await store.by_digest(tenant, digest, most=10) == [(same, same)]
         assert (await store.rows(tenant, [(same, record)]))[same, record].body == tenant.encode()
         async with database.reading() as connection:
@@ -183,14 +183,14 @@ async def test_records_come_newest_first_and_only_the_collections_asked_for(stor
         store,
         database,
         subjects=[subject_row(ada), subject_row(bob)],
-        records=[record_row(*each, body=each[2].bytes) for each in records],
+        records=[record_row(*record, body=record[2].bytes) for record in records],
     )
-    found = await store.find(SubjectQuery("ours", (ada, bob), profile=False, many=("purchase", "offer")))
-    for each in found:
-        expected = [record for who, kind, record in reversed(records) if (who, kind) == (each.id, "purchase")]
-        assert [row.id for row in each.many["purchase"]] == expected
-        assert each.many["offer"] == []
-        assert set(each.many) == {"purchase", "offer"}
+    match = await store.find(SubjectQuery("ours", (ada, bob), profile=False, many=("purchase", "offer")))
+    for item in match:
+        expected = [record for who, kind, record in reversed(records) if (who, kind) == (item.id, "purchase")]
+        assert [row.id for row in item.many["purchase"]] == expected
+        assert item.many["offer"] == []
+        assert set(item.many) == {"purchase", "offer"}
 
 
 async def test_the_newest_records_are_fetched_and_one_more(store, database):
@@ -200,10 +200,10 @@ async def test_the_newest_records_are_fetched_and_one_more(store, database):
         store,
         database,
         subjects=[subject_row(ada)],
-        records=[record_row(ada, "purchase", each) for each in records],
+        records=[record_row(ada, "purchase", record) for record in records],
     )
-    (found,) = await store.find(SubjectQuery("ours", (ada,), profile=False, many=("purchase",)))
-    assert [row.id for row in found.many["purchase"]] == records[::-1][: MOST_RECORDS + 1]
+    (match,) = await store.find(SubjectQuery("ours", (ada,), profile=False, many=("purchase",)))
+    assert [row.id for row in match.many["purchase"]] == records[::-1][: MOST_RECORDS + 1]
 
 
 async def test_pages_of_a_collection_have_no_gap_and_no_repeat(store, database):
@@ -213,7 +213,7 @@ async def test_pages_of_a_collection_have_no_gap_and_no_repeat(store, database):
         store,
         database,
         subjects=[subject_row(ada)],
-        records=[record_row(ada, "purchase", each, occurred=NOW + timedelta(days=1)) for each in records],
+        records=[record_row(ada, "purchase", record, occurred=NOW + timedelta(days=1)) for record in records],
     )
     seen, before = [], None
     async with database.reading() as connection:
@@ -230,7 +230,7 @@ async def test_a_digest_finds_its_subjects_up_to_the_limit(store, database):
     await add(
         store,
         database,
-        index=[("ours", digest, *each, 1) for each in leads] + [("ours", other, new_id(), new_id(), 1)],
+        index=[("ours", digest, *lead, 1) for lead in leads] + [("ours", other, new_id(), new_id(), 1)],
     )
     assert await store.by_digest("ours", digest, most=10) == leads
     assert await store.by_digest("ours", digest, most=2) == leads[:2]
@@ -258,8 +258,8 @@ async def test_single_records_are_fetched_by_both_of_their_ids(store, database):
         subjects=[subject_row(ada), subject_row(bob)],
         records=[record_row(ada, "profile", ada), record_row(ada, "purchase", purchase, revision=2)],
     )
-    found = await store.rows("ours", [(ada, purchase), (ada, ada), (bob, purchase)])
-    assert found == {
+    result = await store.rows("ours", [(ada, purchase), (ada, ada), (bob, purchase)])
+    assert result == {
         (ada, purchase): Row("purchase", purchase, 2, b"body"),
         (ada, ada): Row("profile", ada, 1, b"body"),
     }
@@ -271,7 +271,7 @@ async def test_a_change_of_a_record_does_not_affect_others(store, database):
         store,
         database,
         subjects=[subject_row(ada)],
-        records=[record_row(ada, "purchase", each) for each in (one, other)],
+        records=[record_row(ada, "purchase", item) for item in (one, other)],
     )
     async with database.transaction() as connection:
         row = await locked_record(connection, "ours", ada, "purchase", one)
@@ -306,8 +306,8 @@ async def test_there_is_one_record_to_an_external_id_and_many_without_one(store,
     with pytest.raises(IntegrityError):
         await add(store, database, records=[record_row(ada, "purchase", new_id(), external=b"e" * 32)])
     async with database.reading() as connection:
-        found = await record_by_external(connection, "ours", ada, "purchase", b"e" * 32)
-        assert found.id == first[3]
+        result = await record_by_external(connection, "ours", ada, "purchase", b"e" * 32)
+        assert result.id == first[3]
         assert await record_by_external(connection, "ours", ada, "purchase", b"f" * 32) is None
         assert await record_by_external(connection, "ours", ada, "purchase", None) is None
 

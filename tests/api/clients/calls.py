@@ -41,8 +41,8 @@ def main(url, key):
         batch = read_fields.sync(client=client, body=several)
         assert isinstance(batch, BatchReadResult), batch
         match = SearchRequestMatch.from_dict({"email": "ada@example.org"})
-        found = search_subjects.sync(client=client, body=SearchRequest(match=match, fields=FIELDS, purpose=PURPOSE))
-        assert isinstance(found, SearchResult), found
+        outcome = search_subjects.sync(client=client, body=SearchRequest(match=match, fields=FIELDS, purpose=PURPOSE))
+        assert isinstance(outcome, SearchResult), outcome
         wrong = ReadRequest(subject=created.id, fields=["shoe_size"], purpose=PURPOSE)
         unknown = read_fields.sync(client=client, body=wrong)
         assert isinstance(unknown, Problem), unknown
@@ -50,7 +50,7 @@ def main(url, key):
         "revision": created.revision,
         "read": read.fields.to_dict(),
         "batch": [result.fields.to_dict() for result in batch.results],
-        "found": [result.subject == created.id for result in found.results],
+        "found": [result.subject == created.id for result in outcome.results],
         "problem": unknown.code,
     }
 

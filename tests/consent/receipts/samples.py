@@ -70,7 +70,7 @@ def facts(*events, controller=CONTROLLER, **more):
     events = events or (event(),)
     name = events[-1].purpose
     known = name is not None and "purpose" not in more
-    made = {
+    created = {
         "pseudonym": PERSON,
         "tenant": "default",
         "controller": controller,
@@ -79,4 +79,4 @@ def facts(*events, controller=CONTROLLER, **more):
         "policy": POLICY,
         "made_at": AT + timedelta(hours=1),
     }
-    return Facts(events=events, **(made | more))
+    return Facts(events=events, **(created | more))

@@ -63,7 +63,7 @@ def record(document):
 
 
 def value(node, name):
-    return [each.get("@value", each.get("@id")) for each in node[name]]
+    return [item.get("@value", item.get("@id")) for item in node[name]]
 
 
 @each_kind
@@ -83,7 +83,7 @@ def test_every_key_of_a_receipt_is_defined_in_the_context(kind):
 
 @each_kind
 def test_every_term_expands_to_an_absolute_iri(kind):
-    things = [each for key, each in walk(expand(receipt(facts(event(kind))))) if key in {"@id", "@type"}]
+    things = [item for key, item in walk(expand(receipt(facts(event(kind))))) if key in {"@id", "@type"}]
     assert len(things) > 15
     assert all(
         thing.startswith(("https://w3id.org/dpv", "http://", "https://shop.example", "urn:")) for thing in things
@@ -97,7 +97,7 @@ def walk(node):
             if isinstance(inner, str):
                 yield key, inner
             elif key == "@type":
-                yield from ((key, each) for each in inner)
+                yield from ((key, item) for item in inner)
             yield from walk(inner)
     elif isinstance(node, list):
         for inner in node:
@@ -125,8 +125,8 @@ def test_the_terms_of_iso_27560_become_full_dpv_terms():
     assert value(withdrawal, DPV + "isExercisedAt") == ["https://shop.example/privacy"]
     (process,) = its[DPV + "hasProcess"]
     assert value(process[DPV + "hasPurpose"][0], DCT + "identifier") == ["direct-marketing"]
-    assert [value(each, DPV + "hasName") for each in process[DPV + "hasRecipient"]] == [["e-mail service"]]
-    kinds = {each["@type"][0] for each in process[DPV + "hasStorageCondition"]}
+    assert [value(item, DPV + "hasName") for item in process[DPV + "hasRecipient"]] == [["e-mail service"]]
+    kinds = {item["@type"][0] for item in process[DPV + "hasStorageCondition"]}
     assert kinds == {DPV + "StorageDuration", DPV + "StorageLocation"}
     (said,) = its[DPV + "hasConsentStatus"]
     assert said["@type"] == [DPV + "ConsentGiven", DPV + "ExplicitlyExpressedConsent"]
@@ -139,15 +139,15 @@ def test_the_terms_of_iso_27560_become_full_dpv_terms():
 
 def test_personal_data_is_named_by_category_and_field_never_by_value():
     process = record(receipt(facts()))[DPV + "hasProcess"][0]
-    told = {broader: value(each, DCT + "identifier") for each in process[DPV + "hasPersonalData"] for broader in value(each, "http://www.w3.org/2004/02/skos/core#broader")}  # fmt: skip
-    assert told["https://w3id.org/dpv/pd#EmailAddress"] == ["profile.email"]
-    assert "https://w3id.org/dpv/pd#Name" in told
+    answer = {broader: value(item, DCT + "identifier") for item in process[DPV + "hasPersonalData"] for broader in value(item, "http://www.w3.org/2004/02/skos/core#broader")}  # fmt: skip
+    assert answer["https://w3id.org/dpv/pd#EmailAddress"] == ["profile.email"]
+    assert "https://w3id.org/dpv/pd#Name" in answer
 
 
 def test_special_categories_and_their_condition_are_marked():
     its = record(receipt(facts(event(purpose="health-advice"))))
     assert GDPR + "A9-2-a" in value(its, DPV + "hasLegalBasis")
-    kinds = {each["@type"][0] for each in its[DPV + "hasProcess"][0][DPV + "hasPersonalData"]}
+    kinds = {item["@type"][0] for item in its[DPV + "hasProcess"][0][DPV + "hasPersonalData"]}
     assert kinds == {DPV + "PersonalData", DPV + "SpecialCategoryPersonalData"}
 
 
@@ -194,7 +194,7 @@ def test_a_chain_is_one_record_with_a_receipt_for_each_event():
     assert first["@id"] != second["@id"]
     assert record(first)["@id"] == record(second)["@id"]
     # As a set: JSON-LD keeps no order here, the times do.
-    assert {each["@id"] for each in record(second)[DPV + "hasConsentStatus"]} == {
+    assert {item["@id"] for item in record(second)[DPV + "hasConsentStatus"]} == {
         f"urn:uuid:{one.id}",
         f"urn:uuid:{two.id}",
     }
@@ -215,8 +215,8 @@ def test_a_part_of_a_country_is_named_with_its_country():
 def test_every_shipped_purpose_expands():
     shipped = policies()
     for name, purpose in shipped.purposes.items():
-        told = PurposeFacts.of(purpose, shipped.catalogue, shipped.retention.get(name))
-        document = receipt(facts(event(purpose=name), purpose=told))
+        answer = PurposeFacts.of(purpose, shipped.catalogue, shipped.retention.get(name))
+        document = receipt(facts(event(purpose=name), purpose=answer))
         named = [key for key in keys(document) if not key.startswith("@")]
         assert len([key for key in keys(expand(document)) if not key.startswith("@")]) == len(named), name
 

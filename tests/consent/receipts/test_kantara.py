@@ -31,8 +31,8 @@ def assert_has(written, fields):
 @pytest.mark.parametrize("controller", [None, Controller()], ids=["stated", "not stated"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_required_fields_are_present(kind, controller):
-    made = facts(event(kind)) if controller is None else facts(event(kind), controller=controller)
-    written = json.loads(json.dumps(receipt(made)))
+    created = facts(event(kind)) if controller is None else facts(event(kind), controller=controller)
+    written = json.loads(json.dumps(receipt(created)))
     assert_has(written, MANDATORY)
     (its,) = written["piiControllers"]
     assert_has(its, OF_A_CONTROLLER)
