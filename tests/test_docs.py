@@ -50,8 +50,8 @@ def _read(name):
 
 def _fences(text, *languages):
     """Return the insides of fenced blocks in some languages, those inside lists too."""
-    found = re.findall(r"^( *)```([a-z]*)\n(.*?)^\1```$", text, re.DOTALL | re.MULTILINE)
-    return [inside for _indent, language, inside in found if language in languages]
+    match = re.findall(r"^( *)```([a-z]*)\n(.*?)^\1```$", text, re.DOTALL | re.MULTILINE)
+    return [inside for _indent, language, inside in match if language in languages]
 
 
 def _prose(text):
@@ -91,8 +91,8 @@ def _commands(text):
     """Return every line that calls ``cdv``, in blocks and between ticks, without what surrounds it."""
     blocks = "\n".join(_fences(text, "bash", "text", "ini", "")).replace("\\\n", " ")
     quoted = "\n".join(re.findall(r"`([^`\n]+)`", _prose(text)))
-    found = re.findall(r"(?:^|[\s(/=])cdv ([^\n#&|;)]*)", blocks + "\n" + quoted, re.MULTILINE)
-    return [line.split() for line in found]
+    match = re.findall(r"(?:^|[\s(/=])cdv ([^\n#&|;)]*)", blocks + "\n" + quoted, re.MULTILINE)
+    return [line.split() for line in match]
 
 
 @functools.cache
@@ -162,13 +162,13 @@ def test_operating_explains_every_key_of_an_issuer():
 
 
 def test_operating_lists_every_metric_with_its_labels():
-    made = {
-        each._name + ("_total" if isinstance(each, prometheus.Counter) else ""): set(each._labelnames)
-        for each in metrics._ALL
+    created = {
+        item._name + ("_total" if isinstance(item, prometheus.Counter) else ""): set(item._labelnames)
+        for item in metrics._ALL
     }
-    made |= {family.name: set(family._labelnames) for family in metrics.Sizes({}, dict).collect()}
+    created |= {family.name: set(family._labelnames) for family in metrics.Sizes({}, dict).collect()}
     rows = _rows(_sections(_read("operating.md"))["Metrics"])
-    assert {_bare(cells[0]): set(re.findall(r"`(\w+)`", cells[2])) for cells in rows} == made
+    assert {_bare(cells[0]): set(re.findall(r"`(\w+)`", cells[2])) for cells in rows} == created
 
 
 def test_operating_lists_every_key_of_a_log_line():
@@ -214,7 +214,7 @@ def test_the_table_of_views_is_what_the_code_describes():
     printed = set()
     for kind, view, shows in _rows(_sections(_read("policies.md"))["Views"]):
         kinds = TYPES if kind == EVERY_TYPE else [_bare(kind)]
-        printed |= {(each, _bare(view), shows) for each in kinds}
+        printed |= {(item, _bare(view), shows) for item in kinds}
     assert printed == {
         (kind.name, name, view.description) for kind in TYPES.values() for name, view in kind.views.items()
     }
@@ -224,12 +224,12 @@ def test_the_tables_of_types_are_what_the_code_has():
     types, options = [], []
     for cells in _rows(_sections(_read("policies.md"))["Types"]):
         (types if len(cells) == 4 else options).append([_bare(cell) for cell in cells])
-    assert [(name, title) for name, title, *_ in types] == [(each.name, each.title) for each in TYPES.values()]
+    assert [(name, title) for name, title, *_ in types] == [(type_.name, type_.title) for type_ in TYPES.values()]
     for name, _title, indexes, settings in types:
         assert set(re.findall(r"\w+", indexes)) - {"none"} == TYPES[name].indexes
         assert set(re.findall(r"\w+", settings)) - {"none"} == TYPES[name].options.keys()
     assert [(kind, name) for kind, name, _title in options] == [
-        (each.name, name) for each in TYPES.values() for name in each.options
+        (type_.name, name) for type_ in TYPES.values() for name in type_.options
     ]
 
 
@@ -348,7 +348,7 @@ def _follow(page, folder):
 
 def _answers(output):
     """Pick the JSON objects out of what commands printed."""
-    found, decoder, rest = [], json.JSONDecoder(), output
+    result, decoder, rest = [], json.JSONDecoder(), output
     while "{" in rest:
         rest = rest[rest.index("{") :]
         try:
@@ -356,8 +356,8 @@ def _answers(output):
         except ValueError:
             end, answer = 1, None
         rest = rest[end:]
-        found += [answer] if isinstance(answer, dict) else []
-    return found
+        result += [answer] if isinstance(answer, dict) else []
+    return result
 
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the docs use curl")
@@ -384,8 +384,8 @@ def test_the_quickstart_works_as_it_is_written(tmp_path):
     reads = [answer for answer in _answers(done.stdout) if "fields" in answer]
     (shown,) = [json.loads(block) for block in _fences(page.read_text(encoding="utf-8"), "json")]
     assert any(answer["fields"] == shown["fields"] and answer["denied"] == shown["denied"] for answer in reads)
-    (found,) = [answer for answer in _answers(done.stdout) if "more" in answer]
-    assert found["results"][0]["fields"] == {"name": "Ada Lovelace", "phone.last_4": "5678"}
+    (match,) = [answer for answer in _answers(done.stdout) if "more" in answer]
+    assert match["results"][0]["fields"] == {"name": "Ada Lovelace", "phone.last_4": "5678"}
 
 
 def test_this_page_of_tests_reads_every_document():

@@ -22,7 +22,7 @@ from vault.errors import (
     VaultError,
 )
 
-FAMILY = [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, Exception)]
+FAMILY = [var for var in vars(errors).values() if inspect.isclass(var) and issubclass(var, Exception)]
 
 CODES = {
     "VaultError": "vault-error",
@@ -45,11 +45,11 @@ CODES = {
 
 
 def test_every_error_has_the_one_root():
-    assert all(issubclass(each, VaultError) for each in FAMILY)
+    assert all(issubclass(member, VaultError) for member in FAMILY)
 
 
 def test_codes_are_stable_since_callers_build_on_them():
-    assert {each.__name__: each.code for each in FAMILY} == CODES
+    assert {member.__name__: member.code for member in FAMILY} == CODES
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", code) for code in CODES.values())
 
 
@@ -70,7 +70,7 @@ def test_an_error_says_its_detail_and_carries_its_hint(kind):
     assert error.hint == (None if kind is CannotOpen else "what to do")
 
 
-@pytest.mark.parametrize("kind", [each for each in FAMILY if "code" in inspect.signature(each).parameters])
+@pytest.mark.parametrize("kind", [member for member in FAMILY if "code" in inspect.signature(member).parameters])
 def test_a_finer_code_belongs_to_the_one_error_and_not_to_its_class(kind):
     assert make(kind, code="finer").code == "finer"
     assert make(kind).code == CODES[kind.__name__]

@@ -50,26 +50,26 @@ def test_ids_grow_even_if_the_clock_stops_or_goes_back(monkeypatch):
     now = time.time_ns()
     readings = iter([now] * 5_000 + [now - 10_000_000_000] * 5_000)
     monkeypatch.setattr(time, "time_ns", lambda: next(readings, now))
-    made = [new_id() for _ in range(10_000)]
-    assert made == sorted(set(made))
+    created = [new_id() for _ in range(10_000)]
+    assert created == sorted(set(created))
 
 
 def test_threads_make_unique_growing_ids():
-    made = [[] for _ in range(8)]
+    created = [[] for _ in range(8)]
     start = threading.Barrier(8)
 
     def make(into):
         start.wait()
         into.extend(new_id() for _ in range(3_000))
 
-    threads = [threading.Thread(target=make, args=(each,)) for each in made]
+    threads = [threading.Thread(target=make, args=(item,)) for item in created]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(each == sorted(each) for each in made)
-    assert len({one for each in made for one in each}) == 8 * 3_000
-    ticks = [(one.int >> 80, (one.int >> 64) & 0xFFF) for each in made for one in each]
+    assert all(item == sorted(item) for item in created)
+    assert len({one for item in created for one in item}) == 8 * 3_000
+    ticks = [(one.int >> 80, (one.int >> 64) & 0xFFF) for item in created for one in item]
     assert len(set(ticks)) == len(ticks)
 
 

@@ -287,13 +287,13 @@ SOURCES = sorted(Path(vault.__file__).parent.rglob("*.py"))
 
 
 def test_our_own_lines_are_literals_with_keys_from_the_list():
-    found = 0
+    statement = 0
     for path in SOURCES:
         if path.name == "logs.py":
             continue
         for call in calls_in(ast.parse(path.read_text(encoding="utf-8"))):
             where = f"{path.name}:{call.lineno}"
-            found += 1
+            statement += 1
             assert len(call.args) == 1, f"{where}: an event takes no arguments, they would be written into it"
             (event,) = call.args
             assert isinstance(event, ast.Constant), f"{where}: an event is a literal"
@@ -301,7 +301,7 @@ def test_our_own_lines_are_literals_with_keys_from_the_list():
             keys = {keyword.arg for keyword in call.keywords}
             assert None not in keys, f"{where}: keys are written out"
             assert keys <= set(logs.ALLOWED) - {"event", "level", "timestamp"} | {"exc_info"}, f"{where}: {keys}"
-    assert found > 3
+    assert statement > 3
 
 
 def test_the_source_logs_and_prints_in_no_other_way():

@@ -101,8 +101,8 @@ def test_a_log_line_and_a_traceback_do_not_show_it(secret):
     try:
         raise ValueError(secret)
     except ValueError as error:
-        told = "".join(traceback.format_exception(error))
-    assert CANARY not in stream.getvalue() + told
+        answer = "".join(traceback.format_exception(error))
+    assert CANARY not in stream.getvalue() + answer
 
 
 @pytest.mark.parametrize("value", ["", b"", 0, None, [], {"a": CANARY}])

@@ -18,17 +18,17 @@ from vault.workflows import STATES, Work, list_jobs, pending_work, plan_of, work
 @pytest.fixture
 def pending(monkeypatch):
     """Let these be pending, in place of requests and notices."""
-    found = []
+    results = []
 
     async def ask(services):
-        return list(found)
+        return list(results)
 
     async def nothing(services):
         return []
 
     monkeypatch.setattr(room, "pending", ask)
     monkeypatch.setattr(room, "pending_notices", nothing)
-    return found
+    return results
 
 
 async def ends(services, tenant, job):
@@ -45,18 +45,18 @@ async def waits(services, tenant, job):
 
 @pytest.fixture
 def workflows(monkeypatch):
-    made = {
+    created = {
         name: Workflow(name, ((name, step),)) for name, step in (("ends", ends), ("fails", fails), ("waits", waits))
     }
-    monkeypatch.setattr(room, "WORKFLOWS", made)
-    return made
+    monkeypatch.setattr(room, "WORKFLOWS", created)
+    return created
 
 
 async def test_pending_jobs_are_listed_for_their_own_tenant_with_the_first_step(sqlite_node, pending):
     mine, theirs = uuid4(), uuid4()
     pending += [("access", "default", mine, 1), ("access", "acme", theirs, 0)]
-    told = (await sqlite_node.call("dpo", "GET", "/v1/jobs")).json()
-    assert told["jobs"] == [
+    answer = (await sqlite_node.call("dpo", "GET", "/v1/jobs")).json()
+    assert answer["jobs"] == [
         {
             "workflow": "access",
             "tenant": "default",
@@ -70,18 +70,16 @@ async def test_pending_jobs_are_listed_for_their_own_tenant_with_the_first_step(
             "code": None,
         }
     ]
-    (entry,) = [each for each in await sqlite_node.entries() if str(each.id) == told["audit"]]
+    (entry,) = [item for item in await sqlite_node.entries() if str(item.id) == answer["audit"]]
     assert (entry.action, entry.decision) == ("read-jobs", "allowed")
-    assert [each.id for each in await pending_work(sqlite_node.services)] == [mine, theirs]
+    assert [item.id for item in await pending_work(sqlite_node.services)] == [mine, theirs]
 
 
 async def test_jobs_are_listed_up_to_the_limit_or_for_one_request(sqlite_node, pending):
     pending += [("access", "default", uuid4(), 0) for _ in range(3)]
     caller = await sqlite_node.caller("operator")
     assert len((await list_jobs(sqlite_node.services, caller, limit=2)).jobs) == 2
-    assert [each.id for each in (await list_jobs(sqlite_node.services, caller, of=pending[1][2])).jobs] == [
-        pending[1][2]
-    ]
+    assert [job.id for job in (await list_jobs(sqlite_node.services, caller, of=pending[1][2])).jobs] == [pending[1][2]]
     assert (await list_jobs(sqlite_node.services, caller, states=["done", "failed"])).jobs == []
 
 
@@ -89,7 +87,7 @@ async def test_listing_jobs_needs_the_permission(sqlite_node, pending):
     pending.append(("access", "default", uuid4(), 0))
     async with sqlite_node.new_entries() as entries:
         problem(await sqlite_node.call("sales", "GET", "/v1/jobs"), 403, "not-granted")
-    assert [(each.action, each.decision) for each in entries] == [("read-jobs", "denied")]
+    assert [(entry.action, entry.decision) for entry in entries] == [("read-jobs", "denied")]
     problem(await sqlite_node.call(None, "GET", "/v1/jobs"), 401, "not-authenticated")
 
 
@@ -101,22 +99,22 @@ async def test_an_unknown_state_or_limit_is_refused(sqlite_node, query):
 
 async def test_a_failed_job_does_not_stop_the_others(sqlite_node, pending, workflows):
     pending += [(name, "default", uuid4(), 0) for name in ("fails", "waits", "ends")]
-    told = []
+    answers = []
     ended = [
-        each
-        async for each in work_off(sqlite_node.services, watch=lambda work, step: told.append((work.workflow, step)))
+        item
+        async for item in work_off(sqlite_node.services, watch=lambda work, step: answers.append((work.workflow, step)))
     ]
-    assert [(each.work.workflow, each.seconds, each.code) for each in ended] == [
+    assert [(item.work.workflow, item.seconds, item.code) for item in ended] == [
         ("fails", None, "subject-there"),
         ("waits", 60.0, None),
         ("ends", None, None),
     ]
-    assert told == [("fails", "fails"), ("waits", "waits"), ("ends", "ends")]
+    assert answers == [("fails", "fails"), ("waits", "waits"), ("ends", "ends")]
 
 
 async def test_only_the_jobs_of_the_given_tenant_are_run(sqlite_node, pending, workflows):
     pending += [("ends", tenant, uuid4(), 0) for tenant in ("default", "acme")]
-    ended = [each.work async for each in work_off(sqlite_node.services, DEFAULT_TENANT)]
+    ended = [item.work async for item in work_off(sqlite_node.services, DEFAULT_TENANT)]
     assert ended == [Work(*pending[0])]
 
 

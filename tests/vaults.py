@@ -108,9 +108,9 @@ class Node:
         body = {"profile": profile or dict(ADA), "purpose": purpose or "order-fulfilment"}
         if external_ids:
             body["external_ids"] = external_ids
-        made = await self.post(role, "/v1/subjects", body, tenant=tenant)
-        assert made.status_code == 201, made.text
-        return made.json()["id"]
+        created = await self.post(role, "/v1/subjects", body, tenant=tenant)
+        assert created.status_code == 201, created.text
+        return created.json()["id"]
 
     async def create_fully(self, *, tenant="default", purpose="subject-rights", **profile):
         """Create a customer with any fields: a right of nobody's, so it goes past the door."""
@@ -147,14 +147,14 @@ class Node:
     @asynccontextmanager
     async def new_entries(self):
         """Collect the audit entries that are made in the block."""
-        found: list[Any] = []
+        results: list[Any] = []
         before = await self._entry_ids()
-        yield found
-        made = sorted(await self._entry_ids() - before)
+        yield results
+        created = sorted(await self._entry_ids() - before)
         async with self.services.data.reading() as connection:
-            for entry in made:  # each by itself: a log of many is not read through for the few that are new
+            for entry in created:  # each by itself: a log of many is not read through for the few that are new
                 body = select(ENTRY.c.body).where(ENTRY.c.id == entry)
-                found.append(decode((await connection.execute(body)).scalar_one()))
+                results.append(decode((await connection.execute(body)).scalar_one()))
 
     async def _entry_ids(self) -> set[UUID]:
         async with self.services.data.reading() as connection:
@@ -176,8 +176,8 @@ class Node:
         await self.sql("UPDATE subject SET state = :state WHERE id = :id", state=state, id=UUID(str(subject)))
 
     async def pseudonym(self, subject) -> UUID:
-        ((found,),) = await self.sql("SELECT pseudonym FROM subject WHERE id = :id", id=UUID(str(subject)))
-        return UUID(bytes=found) if isinstance(found, bytes) else UUID(str(found))
+        ((result,),) = await self.sql("SELECT pseudonym FROM subject WHERE id = :id", id=UUID(str(subject)))
+        return UUID(bytes=result) if isinstance(result, bytes) else UUID(str(result))
 
     async def caller(self, role: str, tenant: str = "default") -> Caller:
         return Caller(await self.services.principals.authenticate(self.place.keys[tenant, role]), "test")
@@ -205,9 +205,9 @@ def without_ids(response: httpx.Response, *subjects: Any) -> tuple[int, bytes]:
     content = response.content
     body = response.json()
     # Ids first: a subject may be named by a word, such as "ada", that stands in a hexadecimal id by chance.
-    for each in (body.get("audit"), body.get("request_id"), *subjects):
-        if each is not None:
-            content = content.replace(str(each).encode(), b"-")
+    for item in (body.get("audit"), body.get("request_id"), *subjects):
+        if item is not None:
+            content = content.replace(str(item).encode(), b"-")
     return response.status_code, content
 
 
@@ -294,16 +294,16 @@ def fresh_place(dialect, request, tmp_path) -> Place:
     folder = tmp_path / "vault"
     if dialect == "sqlite":
         if dialect not in _templates:
-            made = request.getfixturevalue("tmp_path_factory").mktemp("template") / "vault"
-            _templates[dialect] = made, asyncio.run(_make(made, _sqlite_urls(made)))
+            created = request.getfixturevalue("tmp_path_factory").mktemp("template") / "vault"
+            _templates[dialect] = created, asyncio.run(_make(created, _sqlite_urls(created)))
         original, keys = _templates[dialect]
         shutil.copytree(original, folder)
         return Place(folder, dialect, _sqlite_urls(folder), keys)
     uri = request.getfixturevalue("postgres_uri")
     if dialect not in _templates:
-        made = request.getfixturevalue("tmp_path_factory").mktemp("template") / "vault"
+        created = request.getfixturevalue("tmp_path_factory").mktemp("template") / "vault"
         _run_on(uri, "CREATE DATABASE vault_data", "CREATE DATABASE vault_keys")
-        _templates[dialect] = made, asyncio.run(_make(made, _postgres_urls(uri, "vault_data", "vault_keys")))
+        _templates[dialect] = created, asyncio.run(_make(created, _postgres_urls(uri, "vault_data", "vault_keys")))
         _recycled.update({name: Recycled(uri, f"vault_{name}") for name in ("data", "keys")})
     original, keys = _templates[dialect]
     shutil.copytree(original, folder)

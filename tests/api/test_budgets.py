@@ -77,10 +77,12 @@ async def test_a_write_is_refused_beyond_the_budget_of_its_principal(sqlite_plac
     async with sqlite_place.node(clock, writes_per_minute=1) as node:
         first = await call(node, "sales", name)
         assert first.status_code != 429
-        async with node.new_entries() as made:
+        async with node.new_entries() as new_entries:
             for _ in range(3):
                 problem(await call(node, "sales", name), 429, "rate-limited")
-        assert [(entry.action, entry.decision, entry.code) for entry in made] == [("write", "failed", "rate-limited")]
+        assert [(entry.action, entry.decision, entry.code) for entry in new_entries] == [
+            ("write", "failed", "rate-limited")
+        ]
         assert (await call(node, "finance", name)).status_code != 429
         clock.advance(minutes=1)
         assert (await call(node, "sales", name)).status_code != 429
@@ -104,16 +106,16 @@ async def test_no_call_appends_entries_without_a_limit_and_each_refusal_is_count
         log = node.services.audit_log
         for role in ("dpo", "stranger"):
             log.refusals = Refusals(log, clock, most=ENTRIES)
-            async with node.new_entries() as made:
+            async with node.new_entries() as new_entries:
                 answers = [await call(node, role, name) for _ in range(CALLS)]
                 await log.refusals.append_counts(now_too=True)
             assert answers[-1].status_code in {403, 429}
-            told = [body for answer in answers if "audit" in (body := answer.json() if answer.content else {})]
-            assert {body["audit"] for body in told} <= {str(entry.id) for entry in made}
+            reply = [body for answer in answers if "audit" in (body := answer.json() if answer.content else {})]
+            assert {body["audit"] for body in reply} <= {str(entry.id) for entry in new_entries}
             # One entry says that the budget is used up, one that refusals are counted, and one has the count.
-            assert len(made) <= max(BUDGET, ENTRIES + 2) + 1
-            refused = [body for body in told if "code" in body]
-            counted = [entry.count for entry in made if entry.decision in {"denied", "failed"}]
+            assert len(new_entries) <= max(BUDGET, ENTRIES + 2) + 1
+            refused = [body for body in reply if "code" in body]
+            counted = [entry.count for entry in new_entries if entry.decision in {"denied", "failed"}]
             assert sum(counted) == len(refused)
 
 
@@ -126,8 +128,8 @@ async def test_a_person_appends_entries_at_her_pace(sqlite_place, clock):
         bearer = {"Authorization": f"Bearer {opened.token}"}
         for name in ME:
             clock.advance(minutes=1)
-            async with node.new_entries() as made:
+            async with node.new_entries() as new_entries:
                 for _ in range(CALLS):
                     answer = await call(node, None, name, headers=bearer)
             assert answer.status_code == 429, name
-            assert len(made) <= BUDGET + 1, name
+            assert len(new_entries) <= BUDGET + 1, name

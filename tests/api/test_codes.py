@@ -71,7 +71,7 @@ def _trees():
 
 def _words(node):
     """List the string constants of an expression: both of ``"a" if x else "b"``."""
-    return {each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    return {item.value for item in ast.walk(node) if isinstance(item, ast.Constant) and isinstance(item.value, str)}
 
 
 def _used():
@@ -81,7 +81,7 @@ def _used():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-                own |= {w for each in node.keywords if each.arg == "code" for w in _words(each.value)}
+                own |= {w for keyword in node.keywords if keyword.arg == "code" for w in _words(keyword.value)}
                 if called == "Refusal" and node.args:
                     own |= _words(node.args[0])
                 if called == "Fault" and len(node.args) > 1:
@@ -91,10 +91,10 @@ def _used():
                 if called == "_internal_error" and len(node.args) > 1:
                     own |= _words(node.args[1])
             if isinstance(node, ast.ClassDef):
-                for each in node.body:
-                    target = getattr(each, "target", None) or (getattr(each, "targets", None) or [None])[0]
-                    if getattr(target, "id", None) == "code" and getattr(each, "value", None) is not None:
-                        own |= _words(each.value)
+                for item in node.body:
+                    target = getattr(item, "target", None) or (getattr(item, "targets", None) or [None])[0]
+                    if getattr(target, "id", None) == "code" and getattr(item, "value", None) is not None:
+                        own |= _words(item.value)
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "code":
                 (inner if name == "http/problems.py" else own).update(_words(node.value))
             if name == "policy/decision.py" and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):

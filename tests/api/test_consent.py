@@ -128,11 +128,11 @@ async def test_reading_a_receipt_is_audited(node):
     event = await say(node, subject)
     async with node.new_entries() as entries:
         await receipt(node, subject, event)
-    (made,) = entries
-    assert (made.action, made.decision, made.purpose) == ("read-receipt", "allowed", "direct-marketing")
-    assert made.subjects == (await node.pseudonym(subject),)
-    assert made.target == UUID(event)
-    assert made.policy == node.services.policies.active("default").version
+    (entry,) = entries
+    assert (entry.action, entry.decision, entry.purpose) == ("read-receipt", "allowed", "direct-marketing")
+    assert entry.subjects == (await node.pseudonym(subject),)
+    assert entry.target == UUID(event)
+    assert entry.policy == node.services.policies.active("default").version
 
 
 @pytest.mark.parametrize(("role", "may"), [("support", True), ("dpo", True), ("fulfilment", True), ("finance", False), ("analytics", False), ("stranger", False)])  # fmt: skip
@@ -142,13 +142,13 @@ async def test_callers_that_may_record_or_read_consents_get_receipts(sqlite_node
     event = await say(node, subject)
     async with node.new_entries() as entries:
         answer = await fetch(node, subject, event, role)
-    (made,) = entries
-    assert made.action == "read-receipt"
+    (entry,) = entries
+    assert entry.action == "read-receipt"
     if may:
         assert answer.status_code == 200
     else:
         problem(answer, 403, "not-granted")
-        assert made.decision == "denied"
+        assert entry.decision == "denied"
 
 
 async def test_unknown_events_are_not_found_and_audited(node):
@@ -166,9 +166,9 @@ async def test_unknown_events_are_not_found_and_audited(node):
         async with node.new_entries() as entries:
             answer = await fetch(node, subject, asked, tenant=tenant)
         problem(answer, 404, code)
-        (made,) = entries
-        assert (made.action, made.decision, made.code, made.tenant) == ("read-receipt", "failed", code, tenant)
-        assert bool(made.subjects) == (code == "consent-event-not-found")
+        (entry,) = entries
+        assert (entry.action, entry.decision, entry.code, entry.tenant) == ("read-receipt", "failed", code, tenant)
+        assert bool(entry.subjects) == (code == "consent-event-not-found")
 
 
 async def test_an_erased_person_has_no_receipts(node):
@@ -291,8 +291,8 @@ async def press(node, page):
 
 
 async def marketing_state(node, subject):
-    found = await node.call("support", "GET", f"/v1/subjects/{subject}/consents")
-    return found.json()["consents"]["direct-marketing"]["state"]
+    answer = await node.call("support", "GET", f"/v1/subjects/{subject}/consents")
+    return answer.json()["consents"]["direct-marketing"]["state"]
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ async def test_a_token_confirms_in_its_own_tenant(node):
     subject = await node.create(tenant="acme")
     asked = await node.post("support", f"/v1/subjects/{subject}/consents", ASKED, tenant="acme")
     assert (await node.post(None, CONFIRM, {"token": asked.json()["confirmation"]["token"]})).status_code == 200
-    (entry,) = [each for each in await node.entries("acme") if each.action == "confirm-consent"]
+    (entry,) = [item for item in await node.entries("acme") if item.action == "confirm-consent"]
     assert entry.subjects == (await node.pseudonym(subject),)
 
 
@@ -443,7 +443,7 @@ async def test_tries_of_unknown_tokens_do_not_use_up_the_limit_for_others(node, 
     _, confirmation = await ask(node)
     forged = confirmation["token"][:-43] + "A" * 43
     answers = [await node.post(None, CONFIRM, {"token": junk}) for _ in range(10) for junk in ("x", forged)]
-    assert [each.status_code for each in answers] == [404] * 8 + [429] * 12
+    assert [answer.status_code for answer in answers] == [404] * 8 + [429] * 12
     assert (await node.post(None, CONFIRM, {"token": confirmation["token"]})).status_code == 200
 
 

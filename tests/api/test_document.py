@@ -221,19 +221,19 @@ async def test_answers_with_raw_values_match_their_schemas(sqlite_node):
     bare = await node.create({"name": "Grace Hopper"})
     bought = {"order": "A-1", "amount": "1.00", "currency": "EUR"}
     for more in ({}, {"occurred_at": "2026-01-05T09:00:00Z"}):
-        made = await node.append("sales", ada, "purchase", bought, "order-fulfilment", **more)
-        assert made.status_code == 201, made.text
+        created = await node.append("sales", ada, "purchase", bought, "order-fulfilment", **more)
+        assert created.status_code == 201, created.text
 
     one = await node.read("support", bare, fields, purpose)
     _validator(document, "ReadResult").validate(one.json())
     assert one.json()["denied"]["language"]["code"] == "no-value"
     batch = await node.post("support", "/v1/read", {"subjects": [ada, bare], "fields": fields, "purpose": purpose})
     _validator(document, "BatchReadResult").validate(batch.json())
-    found = await node.post(
+    answer = await node.post(
         "support", "/v1/subjects:search", {"match": {"email": "ada@example.org"}, "fields": fields, "purpose": purpose}
     )
-    _validator(document, "SearchResult").validate(found.json())
-    assert found.json()["results"]
+    _validator(document, "SearchResult").validate(answer.json())
+    assert answer.json()["results"]
     how = {"fields": ["order", "amount"], "purpose": "order-fulfilment", "limit": 1}
     page = await node.post("fulfilment", f"/v1/subjects/{ada}/records/purchase:read", how)
     _validator(document, "RecordPage").validate(page.json())
@@ -249,8 +249,8 @@ async def test_the_examples_are_valid(sqlite_node):
     for example in read["examples"]:
         jsonschema_rs.validator_for(read).validate(example)
     profile = NewSubject.model_json_schema()["properties"]["profile"]["examples"][0]
-    made = await sqlite_node.post("sales", "/v1/subjects", {"profile": profile, "purpose": "order-fulfilment"})
-    assert made.status_code == 201
+    created = await sqlite_node.post("sales", "/v1/subjects", {"profile": profile, "purpose": "order-fulfilment"})
+    assert created.status_code == 201
 
 
 async def test_a_merge_patch_may_have_its_own_media_type(sqlite_node):

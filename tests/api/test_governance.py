@@ -215,10 +215,10 @@ async def test_malformed_parameters_are_a_problem(sqlite_node, params):
 
 
 async def test_a_future_period_is_refused(sqlite_node):
-    told = problem(
+    answer = problem(
         await sqlite_node.call("dpo", "GET", PATH, params={"since": "2099-01-01T00:00:00Z"}), 422, "invalid-since"
     )
-    assert "audit" in told
+    assert "audit" in answer
 
 
 @pytest.mark.parametrize("role", ["support", "marketing", "stranger"])
@@ -293,8 +293,8 @@ async def test_reads_and_denials_are_counted_by_code(sqlite_node):
     await node.post("support", f"/v1/subjects/{subject}/records/purchase:read", listing)
     after = await _figures(node)
     assert _grown(before, after, "cdv_fields_read_total") == 1 + 1 + 1 + 1
-    told = {code: _grown(before, after, "cdv_fields_denied_total", code=code) for code in EXPLAINED}
-    assert {code: count for code, count in told.items() if count} == {
+    answer = {code: _grown(before, after, "cdv_fields_denied_total", code=code) for code in EXPLAINED}
+    assert {code: count for code, count in answer.items() if count} == {
         "not-granted": 1 + 1 + 2 + 1,
         "purpose-excludes-field": 1,
         "no-value": 1 + 1,
@@ -374,8 +374,8 @@ async def test_a_rate_limited_caller_is_recorded_once_a_minute(place, clock):
                 await node.post("support", SEARCH, search)
             clock.advance(minutes=1)
         listed = (await node.call("dpo", "GET", "/v1/audit/entries?action=search")).json()["entries"]
-        assert [each["decision"] for each in listed] == ["failed", "allowed", "allowed"] * 2
-        assert {each.get("code") for each in listed} == {"rate-limited", None}
+        assert [row["decision"] for row in listed] == ["failed", "allowed", "allowed"] * 2
+        assert {row.get("code") for row in listed} == {"rate-limited", None}
 
 
 async def test_a_batch_counts_as_many_reads_as_it_has_subjects(sqlite_place, clock):
@@ -408,7 +408,7 @@ async def test_audit_entries_are_paged(node):
     seen, params = [], {"limit": 3, "action": "create"}
     while True:
         page = (await node.call("dpo", "GET", "/v1/audit/entries", params=params)).json()
-        seen += [each["id"] for each in page["entries"]]
+        seen += [entry["id"] for entry in page["entries"]]
         if page["next"] is None:
             break
         params["before"] = page["next"]
@@ -416,7 +416,7 @@ async def test_audit_entries_are_paged(node):
     assert seen == sorted(seen, reverse=True)
     principal = (await node.caller("sales")).principal.id
     mine = await node.call("dpo", "GET", "/v1/audit/entries", params={"principal": str(principal), "limit": 100})
-    assert {each["principal_name"] for each in mine.json()["entries"]} == {"sales"}
+    assert {entry["principal_name"] for entry in mine.json()["entries"]} == {"sales"}
     for limit in (0, 501, -1):
         answer = await node.call("dpo", "GET", "/v1/audit/entries", params={"limit": limit})
         problem(answer, 422, "invalid-body")
@@ -425,9 +425,9 @@ async def test_audit_entries_are_paged(node):
 async def test_failed_sign_ins_do_not_flood_the_log(sqlite_node, clock):
     for _ in range(65):
         problem(await sqlite_node.call(None, "GET", "/v1/catalogue"), 401, "not-authenticated")
-    signs = [each for each in await sqlite_node.entries() if each.action == "sign-in"]
+    signs = [entry for entry in await sqlite_node.entries() if entry.action == "sign-in"]
     assert len(signs) == 60
     clock.advance(minutes=1)
     await sqlite_node.call(None, "GET", "/v1/catalogue")
-    signs = [each for each in await sqlite_node.entries() if each.action == "sign-in"]
-    assert sum(each.count for each in signs) == 66
+    signs = [entry for entry in await sqlite_node.entries() if entry.action == "sign-in"]
+    assert sum(sign.count for sign in signs) == 66

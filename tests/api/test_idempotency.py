@@ -191,7 +191,7 @@ KEYED = {
     (method.upper(), path.replace("{subject}", "{id}").replace("{collection}", "purchase")): operation["parameters"]
     for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
-    if any(each["name"].lower() == "idempotency-key" for each in operation.get("parameters", ()))
+    if any(item["name"].lower() == "idempotency-key" for item in operation.get("parameters", ()))
 }
 
 
@@ -234,7 +234,11 @@ async def test_a_key_is_for_a_call_with_the_same_headers_and_query(keyed, send):
     first = await send()
     assert first.status_code < 300, first.text
     ignored = {"idempotency-key", "authorization"}
-    declared = [each["name"] for each in parameters if each["in"] == "header" and each["name"].lower() not in ignored]
+    declared = [
+        parameter["name"]
+        for parameter in parameters
+        if parameter["in"] == "header" and parameter["name"].lower() not in ignored
+    ]
     for name in declared:
         problem(await send(**{name: "1"}), 422, "idempotency-key-reused")
     problem(await send("?returning=true"), 422, "idempotency-key-reused")
@@ -244,11 +248,11 @@ async def test_a_key_is_for_a_call_with_the_same_headers_and_query(keyed, send):
 async def test_a_replay_is_for_those_who_still_have_the_right_and_is_on_record(keyed, send, sqlite_node):
     node, (_parameters, (role, *_call)) = sqlite_node, keyed
     first = await send()
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         again = await send()
     assert (again.status_code, again.content) == (first.status_code, _as_stored(first))
     assert again.headers["idempotent-replayed"] == "true"
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.decision, entry.code) == ("allowed", "replayed")
     action = entry.action
     if role is None:  # a person in a session, which has no role to lose
@@ -256,12 +260,12 @@ async def test_a_replay_is_for_those_who_still_have_the_right_and_is_on_record(k
     async with node.services.data.transaction() as connection:  # a role that the policies no longer have
         app = await node.services.principals.find(connection, DEFAULT_TENANT, role)
         await node.services.principals.set_roles(connection, DEFAULT_TENANT, app.id, ["stranger"])
-    async with node.new_entries() as made:
+    async with node.new_entries() as new_entries:
         lost = await send()
     problem(lost, 403, lost.json()["code"])
     assert lost.json()["code"] in {"denied", "not-granted"}
     assert "idempotent-replayed" not in lost.headers
-    (entry,) = made
+    (entry,) = new_entries
     assert (entry.action, entry.decision) == (action, "denied")
 
 

@@ -247,8 +247,8 @@ async def _raw(node, path, headers, messages):
         sent.append(message)
 
     await create_app(node.vault)(scope, receive, send)
-    starts = [each for each in sent if each["type"] == "http.response.start"]
-    return (starts[0]["status"] if starts else None), b"".join(each.get("body", b"") for each in sent)
+    starts = [message for message in sent if message["type"] == "http.response.start"]
+    return (starts[0]["status"] if starts else None), b"".join(message.get("body", b"") for message in sent)
 
 
 async def test_a_request_past_its_deadline_is_503(sqlite_place, clock):

@@ -21,13 +21,13 @@ class Module(NamedTuple):
     @property
     def imports(self):
         """Whole names of what is imported, at the top or inside functions, for types only or not."""
-        found = set()
+        results = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
+                results |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
-                found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-        return found
+                results |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        return results
 
     @property
     def imports_at_run_time(self):
@@ -46,10 +46,10 @@ class Module(NamedTuple):
 @cache
 def modules():
     """List all modules but the migrations' scripts, which alembic runs."""
-    found = []
+    results = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         if "migrations" not in parts:
             name = ".".join(("vault", *parts)).removesuffix(".__init__")
-            found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"))))
-    return tuple(found)
+            results.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"))))
+    return tuple(results)

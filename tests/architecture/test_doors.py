@@ -101,19 +101,19 @@ def importers(target):
     return {
         module.name
         for module in modules()
-        if any(inside(each, target) for each in module.imports) and not inside(module.name, target)
+        if any(inside(item, target) for item in module.imports) and not inside(module.name, target)
     }
 
 
 def openers():
-    found = set()
+    results = set()
     for module in modules():
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Attribute) and node.attr in OPENINGS and ast.unparse(node.value) not in FILES:
-                found.add(module.name)
+                results.add(module.name)
             if isinstance(node, ast.alias) and node.name in OPENINGS:
-                found.add(module.name)
-    return {name for name in found if not inside(name, "vault.crypto")}
+                results.add(module.name)
+    return {name for name in results if not inside(name, "vault.crypto")}
 
 
 def test_the_seal_is_named_by_the_operations_that_may():
@@ -154,12 +154,14 @@ def test_what_is_internal_to_crypto_stays_there():
 
 
 def test_migrations_are_run_by_the_wiring_alone():
-    assert {each.name for each in modules() if "vault.storage.migrate.upgrade" in each.imports} == {"vault.bootstrap"}
+    assert {module.name for module in modules() if "vault.storage.migrate.upgrade" in module.imports} == {
+        "vault.bootstrap"
+    }
     assert {name for name in importers("alembic") if not name.startswith("vault.storage.migrate")} == set()
 
 
 def test_rooms_and_operations_read_no_environment():
-    found = {
+    results = {
         module.name
         for module in modules()
         if any(
@@ -171,7 +173,7 @@ def test_rooms_and_operations_read_no_environment():
     }
     inner = {
         name
-        for name in found
+        for name in results
         if not inside(name, "vault.api", "vault.server", "vault.cli", "vault.bootstrap", "vault.settings")
     }
     assert inner == {"vault.crypto.providers"}  # whose root key may lie there
@@ -179,15 +181,15 @@ def test_rooms_and_operations_read_no_environment():
 
 def test_audit_entries_are_written_by_the_ledger_alone():
     tables = {"vault.audit.log.ENTRY", "vault.audit.log.SUBJECT", "vault.audit.log.BATCH"}
-    assert {each.name for each in modules() if each.imports & tables} == set()
+    assert {module.name for module in modules() if module.imports & tables} == set()
 
 
 def test_sensitive_values_are_revealed_where_they_are_used():
-    found = {
+    results = {
         module.name
         for module in modules()
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reveal"
     }
     revealing = ("vault.identity.codes", "vault.letters.send", "vault.recipients.webhooks")
-    assert all(inside(name, "vault.cli", "vault.principals", "vault.crypto", *revealing) for name in found), found
+    assert all(inside(name, "vault.cli", "vault.principals", "vault.crypto", *revealing) for name in results), results

@@ -34,11 +34,11 @@ def test_every_public_class_and_function_says_what_it_is_for():
                 silent.append(f"{module.name}.{node.name}")
             if isinstance(node, ast.ClassDef):
                 silent += [
-                    f"{module.name}.{node.name}.{each.name}"
-                    for each in node.body
-                    if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))
-                    and public(each)
-                    and not ast.get_docstring(each)
+                    f"{module.name}.{node.name}.{item.name}"
+                    for item in node.body
+                    if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))
+                    and public(item)
+                    and not ast.get_docstring(item)
                 ]
     assert silent == []
 
@@ -63,7 +63,7 @@ def test_files_and_functions_are_small():
 def test_rooms_link_by_id_and_not_by_orm_relationship():
     for module in modules():
         assert "sqlmodel.Relationship" not in module.imports, module.name
-        assert not any("relationship" in each for each in module.imports if each.startswith("sqlalchemy")), module.name
+        assert not any("relationship" in item for item in module.imports if item.startswith("sqlalchemy")), module.name
 
 
 def tracked():
@@ -90,9 +90,9 @@ NOWHERE = [
 
 @pytest.mark.parametrize("pattern", NOWHERE, ids=["package index", "somebody's own folder", "private key"])
 def test_no_file_mentions(pattern):
-    found = []
+    results = []
     for path in tracked():
         if path.is_file() and path.suffix not in {".png", ".parquet"}:
             text = path.read_text(encoding="utf-8", errors="replace")
-            found += [f"{path.relative_to(ROOT)}: {match.group()}" for match in pattern.finditer(text)]
-    assert found == []
+            results += [f"{path.relative_to(ROOT)}: {match.group()}" for match in pattern.finditer(text)]
+    assert results == []

@@ -26,38 +26,38 @@ def texts(tree):
 
 
 def test_the_source_has_none_of_the_banned_words():
-    found = [
+    results = [
         f"{module.name}:{line}: {match.group()}"
         for module in modules()
         for line, text in texts(module.tree)
         for match in BANNED.finditer(text)
     ]
-    assert found == []
+    assert results == []
 
 
 def test_comments_have_none_of_the_banned_words():
-    found = [
+    results = [
         f"{module.name}: {line.strip()}"
         for module in modules()
         for line in module.path.read_text(encoding="utf-8").splitlines()
         if "#" in line and BANNED.search(line.partition("#")[2])
     ]
-    assert found == []
+    assert results == []
 
 
 def test_no_function_or_class_is_called_told():
-    found = [
+    results = [
         f"{module.name}.{node.name}"
         for module in modules()
         for node in ast.walk(module.tree)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and TOLD.fullmatch(node.name)
     ]
-    assert found == []
+    assert results == []
 
 
 def test_the_docs_have_none_of_the_banned_words():
-    found = []
+    results = []
     for page in PAGES:
         text = re.sub(r"\]\([^)]*\)|`[^`]*`", "", page.read_text(encoding="utf-8"))
-        found += [f"{page.relative_to(ROOT)}: {match.group()}" for match in BANNED.finditer(text)]
-    assert found == []
+        results += [f"{page.relative_to(ROOT)}: {match.group()}" for match in BANNED.finditer(text)]
+    assert results == []

@@ -89,10 +89,13 @@ FULL = entry(
 def test_the_bytes_are_canonical_json():
     """Sorted keys, no white space and no implied values, so that another implementation can read them."""
     body = encode(FULL)
-    told = json.loads(body)
-    assert body == json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    assert told["subjects"] == [str(each) for each in WHOM]
-    assert told["refused"] == {"health_note.body.clear": "purpose-excludes-field", "profile.name.clear": "not-granted"}
+    answer = json.loads(body)
+    assert body == json.dumps(answer, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert answer["subjects"] == [str(subject) for subject in WHOM]
+    assert answer["refused"] == {
+        "health_note.body.clear": "purpose-excludes-field",
+        "profile.name.clear": "not-granted",
+    }
     assert encode(entry()) == (
         b'{"action":"read","at":"2026-03-05T12:00:00.000000Z","decision":"allowed",'
         b'"id":"01993000-0000-7000-8000-000000000001","tenant":"default"}'
@@ -138,12 +141,12 @@ def test_leaves_are_hashed_as_in_the_rfc(leaf, digest):
 @example(text="Ada Lovelace, 12 St James's Square")
 @example(text="\ud800")
 def test_a_text_not_in_the_form_of_its_field_is_refused(field, text):
-    made = with_text(field, text)
+    created = with_text(field, text)
     if re.fullmatch(FORMS[field], text) and (field != "at" or is_date(text)):
-        assert json.dumps(text).encode() in encode(made)
+        assert json.dumps(text).encode() in encode(created)
     else:
         with pytest.raises(EntryRefused) as caught:
-            encode(made)
+            encode(created)
         assert len(text) < 4 or text not in str(caught.value)
 
 

@@ -51,8 +51,8 @@ async def test_an_entry_is_durable_when_append_returns(ledger, data_url, clock):
 async def test_the_columns_match_the_stored_bytes(ledger, data_url):
     await ledger.append(made(ledger, action="sign-in", decision="failed", code="not-authenticated"))
     (row,) = await rows(data_url)
-    told = json.loads(row.body)
-    assert (told["action"], told["decision"], told["id"], told["tenant"]) == (
+    answer = json.loads(row.body)
+    assert (answer["action"], answer["decision"], answer["id"], answer["tenant"]) == (
         row.action,
         row.decision,
         str(row.id),
@@ -91,7 +91,7 @@ async def test_the_server_counts_one_transaction_for_a_batch(ledger, data_url):
 
 async def test_a_commit_of_large_batches_is_split_so_that_memory_stays_bounded(ledger, database, data_url):
     subjects = [tuple(random_id() for _ in range(1_000)) for _ in range(12)]
-    await asyncio.gather(*(ledger.append(made(ledger, subjects=each)) for each in subjects))
+    await asyncio.gather(*(ledger.append(made(ledger, subjects=subject)) for subject in subjects))
     assert 12_000 / (SUBJECTS_A_COMMIT + 1_000) <= database.appends <= 4
     assert len(await rows(data_url)) == 12
 
@@ -115,8 +115,8 @@ async def test_a_subject_in_batches_and_alone_finds_all_entries_in_order(ledger)
         made(ledger, subjects=(whom, *(random_id() for _ in range(others)))) for others in (0, FEW, 3, 200, 0, 50)
     ]
     await asyncio.gather(*(ledger.append(entry) for entry in entries))
-    found = (await ledger.entries("default", subject=whom)).entries
-    assert found == sorted(entries, key=lambda entry: entry.id, reverse=True)
+    result = (await ledger.entries("default", subject=whom)).entries
+    assert result == sorted(entries, key=lambda entry: entry.id, reverse=True)
 
 
 async def test_a_refused_entry_does_not_affect_other_entries(ledger, data_url):
@@ -195,17 +195,17 @@ async def test_entries_are_filtered_by_person_principal_and_action(ledger):
     read = made(ledger, principal=who, subjects=(ada,))
     batch = made(ledger, principal=other, subjects=(bob, ada), action="search")
     about_bob = made(ledger, principal=who, subjects=(bob,))
-    nobody = made(ledger, principal=who, action="read-audit")
-    for entry in (read, batch, about_bob, nobody):
+    stranger = made(ledger, principal=who, action="read-audit")
+    for entry in (read, batch, about_bob, stranger):
         await ledger.append(entry)
 
     async def found(**filters):
         return (await ledger.entries("default", **filters)).entries
 
-    assert await found() == [nobody, about_bob, batch, read]
+    assert await found() == [stranger, about_bob, batch, read]
     assert await found(subject=ada) == [batch, read]
     assert await found(subject=bob) == [about_bob, batch]
-    assert await found(principal=who) == [nobody, about_bob, read]
+    assert await found(principal=who) == [stranger, about_bob, read]
     assert await found(action="search") == [batch]
     assert await found(subject=ada, principal=who) == [read]
     assert await found(subject=ada, action="read-audit") == []
@@ -240,7 +240,7 @@ async def test_tenants_see_their_own_entries_only(ledger):
 async def test_two_audit_logs_on_one_database_are_the_same_log(ledger, clock, data_url):
     other_node = Database(data_url)
     other = AuditLog(other_node, clock)
-    entries = [made(each) for each in (ledger, other) for _ in range(20)]
-    await asyncio.gather(*(each.append(entry) for each, entry in zip([ledger, other] * 20, entries, strict=True)))
+    entries = [made(item) for item in (ledger, other) for _ in range(20)]
+    await asyncio.gather(*(item.append(entry) for item, entry in zip([ledger, other] * 20, entries, strict=True)))
     assert len((await other.entries("default", limit=100)).entries) == 40
     await other_node.close()

@@ -41,20 +41,20 @@ async def _append(ledger, database, place, *entries):
 
 async def _followed(ledger, after=BEGINNING, **filters):
     """Read on after an entry, a few entries at a time."""
-    found = []
+    results = []
     while page := (await ledger.entries("default", after=after, limit=2, **filters)).entries:
-        found += page
+        results += page
         after = page[-1].id
-    return found
+    return results
 
 
 async def _paged(ledger, **filters):
-    found, before = [], None
+    result, before = [], None
     while True:
         page = await ledger.entries("default", before=before, limit=2, **filters)
-        found += page.entries
+        result += page.entries
         if page.next is None:
-            return found
+            return result
         before = page.next
 
 
@@ -151,8 +151,8 @@ async def test_a_page_waits_for_a_transaction_that_is_about_to_commit(database, 
 
 async def _reads_the_locks(database):
     async with database.reading() as connection:
-        found = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT min((classid%'"
-        return (await connection.execute(text(found))).scalar_one()
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT min((classid%'"
+        return (await connection.execute(text(statement))).scalar_one()
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -160,14 +160,14 @@ async def test_a_reader_among_many_writers_misses_nothing(database, clock, data_
     """Transactions of many writers end in any order, and a reader goes on from what it has seen."""
     ledger = AuditLog(database, clock)
     others = [Database(data_url) for _ in range(3)]
-    made, seen = [], []
+    created, seen = [], []
 
     async def write(other, number):
         for turn in range(8):
             entry = _made(ledger, clock, set_back=(number + turn) % 3)
             async with other.transaction() as connection:
                 await ledger.append_in(connection, [entry])
-                made.append(entry)
+                created.append(entry)
                 for _ in range((number * 7 + turn * 3) % 5):
                     await connection.execute(text("SELECT 1"))
 
@@ -180,8 +180,8 @@ async def test_a_reader_among_many_writers_misses_nothing(database, clock, data_
     finally:
         for other in others:
             await other.close()
-    assert len(seen) == len(made)
-    assert {entry.id for entry in seen} == {entry.id for entry in made}
+    assert len(seen) == len(created)
+    assert {entry.id for entry in seen} == {entry.id for entry in created}
     assert await _followed(ledger) == seen
 
 

@@ -53,16 +53,16 @@ _enforcers: dict[int, casbin.Enforcer] = {}
 
 def _enforcer(services, tenant):
     active = services.policies.active(tenant)
-    found = _enforcers.get(id(active.policy_set))
-    if found is None:
-        found = casbin.Enforcer(casbin.Enforcer.new_model(text=active.policy_set.files["model.conf"]))
-        found.add_function("covers", covers)
+    result = _enforcers.get(id(active.policy_set))
+    if result is None:
+        result = casbin.Enforcer(casbin.Enforcer.new_model(text=active.policy_set.files["model.conf"]))
+        result.add_function("covers", covers)
         rules = active.policy_set.rules
-        found.model["p"]["p"].policy = [rule.cells for rule in rules.rules]
-        found.model["g"]["g"].policy = [[role, base] for role, bases in rules.bases.items() for base in bases]
-        found.build_role_links()
-        _enforcers[id(active.policy_set)] = found
-    return found
+        result.model["p"]["p"].policy = [rule.cells for rule in rules.rules]
+        result.model["g"]["g"].policy = [[role, base] for role, bases in rules.bases.items() for base in bases]
+        result.build_role_links()
+        _enforcers[id(active.policy_set)] = result
+    return result
 
 
 async def naive_read(services, caller: Caller, ask: Ask):
@@ -96,27 +96,29 @@ async def naive_read(services, caller: Caller, ask: Ask):
                 shown[asked] = decode(keys.open(view.field.name, body[view.field.name].sealed, where))
         if len(shown) != len(ask.fields):
             raise RuntimeError("the yardstick was refused what the vault grants")
-        made = audit_entry(
+        created = audit_entry(
             services, caller, id=new_id(), action="read", decision="allowed", purpose=ask.purpose,
             fields=tuple(active.policy_set.catalogue.view(asked).name for asked in shown),
             subjects=(subject.pseudonym,), policy=active.version,
         )  # fmt: skip
-        text = encode(made)
+        text = encode(created)
         session.add(
             AuditEntry(
                 tenant_id=tenant,
-                id=made.id,
+                id=created.id,
                 at=services.clock.now(),
-                principal_id=made.principal,
+                principal_id=created.principal,
                 action="read",
                 decision="allowed",
                 body=text,
                 leaf=leaf_hash(text),
             )
         )
-        session.add(AuditSubject(tenant_id=tenant, pseudonym=subject.pseudonym, entry_id=made.id))
+        session.add(AuditSubject(tenant_id=tenant, pseudonym=subject.pseudonym, entry_id=created.id))
         await session.commit()
-    return json.loads(json.dumps({"subject": str(ask.subject), "fields": shown, "denied": {}, "audit": str(made.id)}))
+    return json.loads(
+        json.dumps({"subject": str(ask.subject), "fields": shown, "denied": {}, "audit": str(created.id)})
+    )
 
 
 class _WithYardsticks(_Served):

@@ -28,8 +28,8 @@ async def consent(folder, settings, ids: list[str]) -> str:
         facts = {"by": "subject", "occurred_at": now, "recorded_at": now, "method": "checkbox", "kind": "given"}
         purposes = {WITH_CONSENT: "marketing@3", "profiling": "profiling@1", "loyalty-programme": "loyalty@1"}
         events = [
-            Event(id=new_id(), subject=SubjectId(UUID(each)), purpose=purpose, notice=notice, **facts)
-            for each in ids
+            Event(id=new_id(), subject=SubjectId(UUID(id_)), purpose=purpose, notice=notice, **facts)
+            for id_ in ids
             for purpose, notice in purposes.items()
         ]
         standing = pack(fold(events[: len(purposes)]))
@@ -46,7 +46,7 @@ def main() -> None:
         key = asyncio.run(consent(folder, settings, ids))
         several = ['","'.join(ids[n : n + 1000]) for n in range(0, PEOPLE, 1000)]
         check = {"subjects": ["@ID@"], "purposes": [WITH_CONSENT]}
-        reads = {each: {"subject": "@ID@", "fields": FIELDS, "purpose": each} for each in (WITHOUT, WITH_CONSENT)}
+        reads = {item: {"subject": "@ID@", "fields": FIELDS, "purpose": item} for item in (WITHOUT, WITH_CONSENT)}
         figures: dict[str, list[float]] = {WITHOUT: [], WITH_CONSENT: [], "check": []}
         with server(folder, settings) as (url, _pid):
             wrk(url, "/v1/read", key, ids, reads[WITHOUT], seconds=5)
@@ -56,7 +56,7 @@ def main() -> None:
                 done = wrk(url, "/v1/consents:check", key, several, check, seconds=4, connections=4)
                 figures["check"].append(done["rate"] * 1000)
     for name, rates in figures.items():
-        print(f"{name:18} {statistics.median(rates):9,.0f} people/s   ({', '.join(f'{each:,.0f}' for each in rates)})")
+        print(f"{name:18} {statistics.median(rates):9,.0f} people/s   ({', '.join(f'{rate:,.0f}' for rate in rates)})")
     costs = [
         without / with_consent for without, with_consent in zip(figures[WITHOUT], figures[WITH_CONSENT], strict=True)
     ]

@@ -87,17 +87,17 @@ async def sealed_and_copied(folder, settings, start: int, count: int) -> float:
             keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, people)
             rows = [
                 record_rows(
-                    maker, keys[each], NewRecord(each, "profile", RecordId(each), fields, profile(number), origin)
+                    maker, keys[item], NewRecord(item, "profile", RecordId(item), fields, profile(number), origin)
                 )
-                for each, number in people.items()
+                for item, number in people.items()
             ]
             async with services.data.transaction() as connection:
                 await services.subjects.add(
                     connection,
-                    subjects=[subject_row(maker, each) for each in people],
+                    subjects=[subject_row(maker, person) for person in people],
                     records=[row[0] for row in rows],
                     external=[
-                        row for each, n in people.items() for row in external_rows(maker, each, {"bare": str(n)})
+                        row for item, n in people.items() for row in external_rows(maker, item, {"bare": str(n)})
                     ],
                     index=[lead for row in rows for lead in row[1]],
                 )
@@ -145,10 +145,10 @@ def main() -> None:
             rates["seal and COPY"].append(asyncio.run(sealed_and_copied(folder, settings, turn * 20_000, 20_000)))
             rates["one by one"].append(asyncio.run(one_by_one(folder, settings, turn * ONE_BY_ONE, ONE_BY_ONE)))
             print(
-                f"round {turn + 1}: " + ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in rates.items()),
+                f"round {turn + 1}: " + ", ".join(f"{name} {item[-1]:,.0f}/s" for name, item in rates.items()),
                 flush=True,
             )
-    middle = {name: statistics.median(each) for name, each in rates.items()}
+    middle = {name: statistics.median(item) for name, item in rates.items()}
     seconds, ours, theirs = (statistics.median(column) for column in zip(*used, strict=True))
     print(f"import                 {middle['import']:10,.0f} people/s   (wanted: {WANTED:,} or more)")
     print(f"import / seal and COPY {middle['import'] / middle['seal and COPY']:10.2f}")

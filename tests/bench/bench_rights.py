@@ -76,18 +76,18 @@ async def large(services, most: int, enough: int = ENOUGH) -> list[SubjectId]:
         .limit(most)
     )
     async with services.data.reading() as connection:
-        return [SubjectId(each) for each in (await connection.execute(statement)).scalars()]
+        return [SubjectId(item) for item in (await connection.execute(statement)).scalars()]
 
 
 async def carried_out(services, kind: str, subject: SubjectId) -> float:
     """Take a request to where its job begins, and time the job."""
     console = operator_caller()
-    made = await submit_request(services, console, Submission(kind=kind, subject=subject))
-    await note_evidence(services, console, made.id, "seen in the shop")
+    created = await submit_request(services, console, Submission(kind=kind, subject=subject))
+    await note_evidence(services, console, created.id, "seen in the shop")
     if kind == "erasure":
-        await approve_request(services, console, made.id)
+        await approve_request(services, console, created.id)
     began = time.perf_counter()
-    await services.jobs.run_in_foreground(services, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, made.id)
+    await services.jobs.run_in_foreground(services, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, created.id)
     return time.perf_counter() - began
 
 
@@ -164,27 +164,27 @@ async def measure(folder, settings, most: int, name: str) -> None:
         await carried_out(services, "access", small)  # whatever is loaded once is loaded
         gc.collect()
         packages = []
-        for each in households:
+        for household in households:
             with Memory() as memory:
-                seconds = await carried_out(services, "access", each)
-            packages.append((seconds, *await read_all(services, each), memory.more))
+                seconds = await carried_out(services, "access", household)
+            packages.append((seconds, *await read_all(services, household), memory.more))
         pairs = list(zip(households[::2], households[1::2], strict=False))
         erasures = [(await carried_out(services, "erasure", one), await deleted(services, two)) for one, two in pairs]
     _tell(name, packages, erasures)
 
 
 def _tell(name: str, packages: list, erasures: list) -> None:
-    built, read = (statistics.median(each[n] for each in packages) for n in (0, 1))
-    counts = [each[2] for each in packages]
+    built, read = (statistics.median(package[n] for package in packages) for n in (0, 1))
+    counts = [package[2] for package in packages]
     print(
         f"{name}: package of {min(counts):,} to {max(counts):,} purchases: {built:.2f} s, reading the same {read:.2f} s: "
-        f"{statistics.median(each[0] / each[1] for each in packages):.2f} ({len(packages)} households); "
-        f"{max(each[3] for each in packages):.1f} MiB more memory at the most"
+        f"{statistics.median(package[0] / package[1] for package in packages):.2f} ({len(packages)} households); "
+        f"{max(package[3] for package in packages):.1f} MiB more memory at the most"
     )
-    erased, gone = (statistics.median(each[n] for each in erasures) for n in (0, 1))
+    erased, gone = (statistics.median(erasure[n] for erasure in erasures) for n in (0, 1))
     print(
         f"{name}: erasure: {erased:.2f} s, deleting as many rows {gone:.3f} s: "
-        f"{statistics.median(each[0] / each[1] for each in erasures):.1f} ({len(erasures)} pairs)"
+        f"{statistics.median(erasure[0] / erasure[1] for erasure in erasures):.1f} ({len(erasures)} pairs)"
     )
 
 

@@ -53,23 +53,25 @@ async def fill(services, people: int) -> None:
         subjects = [SubjectId(new_id()) for _ in range(min(CHUNK, people - start))]
         keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, subjects)
         rows: list[Any] = []
-        for number, each in enumerate(subjects, start):
-            own = keys[each]
-            customer = NewRecord(each, "profile", RecordId(each), profile, person(number), origin)
+        for number, item in enumerate(subjects, start):
+            own = keys[item]
+            customer = NewRecord(item, "profile", RecordId(item), profile, person(number), origin)
             rows.append(record_rows(maker, own, customer))
             for order in range(PURCHASES):
-                bought_now = NewRecord(each, "purchase", RecordId(new_id()), bought, purchase(order), origin, moment)
+                bought_now = NewRecord(item, "purchase", RecordId(new_id()), bought, purchase(order), origin, moment)
                 rows.append(record_rows(maker, own, bought_now))
         external = [row for n, s in enumerate(subjects, start) for row in external_rows(maker, s, {"shop": str(n)})]
         async with services.data.transaction() as connection:
             await services.subjects.add(
                 connection,
-                subjects=[subject_row(maker, each) for each in subjects],
+                subjects=[subject_row(maker, subject) for subject in subjects],
                 records=[row.record for row in rows],
                 external=external,
                 index=[lead for row in rows for lead in row.leads],
             )
-            await move_clocks(connection, DEFAULT_TENANT, {(each, "record:purchase"): moment for each in subjects})
+            await move_clocks(
+                connection, DEFAULT_TENANT, {(subject, "record:purchase"): moment for subject in subjects}
+            )
 
 
 def purchase(number: int) -> dict:

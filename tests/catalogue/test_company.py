@@ -190,7 +190,7 @@ def test_a_jurisdiction_is_a_country_or_a_part_of_one(text, known):
 def load_text(text):
     findings = Findings()
     return load_requests(Document("requests.toml", text, findings)), [
-        (each.line, each.code) for each in findings.sorted()
+        (finding.line, finding.code) for finding in findings.sorted()
     ]
 
 
@@ -202,24 +202,24 @@ def test_defaults_approve_nothing_automatically_and_need_two_for_an_erasure():
 
 
 def test_empty_requests_file_has_the_defaults():
-    rules, found = load_text("")
-    assert found == []
+    rules, result = load_text("")
+    assert result == []
     assert rules.approve == SAFEST
     assert (rules.internal_days, rules.unverified_days, rules.package_days) == (7, 14, 14)
     assert rules.contact_days == 14
 
 
 def test_shipped_file_approves_harmless_kinds_automatically():
-    rules, found = load_text(SHIPPED_REQUESTS.read_text())
-    assert found == []
+    rules, result = load_text(SHIPPED_REQUESTS.read_text())
+    assert result == []
     automatic = {rule for rule in APPROVAL_RULES if rules.approval(rule) == Approve.AUTOMATIC}
     assert automatic == {"access", "portability", "withdrawal", "objection-to-direct-marketing"}
     assert rules.languages == ("en", "de", "fr")
 
 
 def test_stated_rules_apply_and_others_have_safe_defaults():
-    rules, found = load_text('package_days = 3\ndefault_jurisdiction = "DE-BY"\n[approve]\naccess = "four-eyes"\n')
-    assert found == []
+    rules, result = load_text('package_days = 3\ndefault_jurisdiction = "DE-BY"\n[approve]\naccess = "four-eyes"\n')
+    assert result == []
     assert (rules.package_days, rules.default_jurisdiction) == (3, "DE-BY")
     assert rules.approval("access") == Approve.FOUR_EYES
     assert rules.approval("erasure") == Approve.FOUR_EYES
@@ -241,15 +241,15 @@ def test_stated_rules_apply_and_others_have_safe_defaults():
     ],
 )
 def test_mistake_in_requests_is_reported_on_its_line(text, code):
-    rules, found = load_text(f"# a comment\n{text}\n")
-    assert found == [(2, code)]
+    rules, result = load_text(f"# a comment\n{text}\n")
+    assert result == [(2, code)]
     assert rules.approve == SAFEST
 
 
 @pytest.mark.parametrize("text", ['acess = "automatic"', 'access = "always"', "access = true"])
 def test_invalid_approval_falls_back_to_the_safest(text):
-    rules, found = load_text(f"[approve]\n{text}\n")
-    assert found == [(2, "wrong-value")]
+    rules, result = load_text(f"[approve]\n{text}\n")
+    assert result == [(2, "wrong-value")]
     assert rules.approval("access") == Approve.REVIEW
 
 

@@ -96,19 +96,19 @@ def chains(draw):
 
 @given(chains(), st.integers(1, 6))
 def test_version_is_accepted_only_through_an_unbroken_chain_of_immaterial_versions(chain, asked):
-    there = {each.version: each for each in chain}
-    newest = max((each.version for each in chain if each.in_force(TODAY)), default=0)
+    there = {record.version: record for record in chain}
+    newest = max((record.version for record in chain if record.in_force(TODAY)), default=0)
 
     def sound(number):
-        each = there.get(number)
-        return each is not None and each.in_force(TODAY) and "direct-marketing" in each.purposes
+        item = there.get(number)
+        return item is not None and item.in_force(TODAY) and "direct-marketing" in item.purposes
 
     wanted = {
         number
         for number in range(1, newest + 1)
         if newest >= asked
-        and all(sound(each) for each in range(number, newest + 1))
-        and not any(there[each].material for each in range(number + 1, newest + 1))
+        and all(sound(number) for number in range(number, newest + 1))
+        and not any(there[number].material for number in range(number + 1, newest + 1))
     }
     assert good(*chain, asked=f"marketing@{asked}") == wanted
 

@@ -25,7 +25,7 @@ def test_a_rule_is_read_as_declared():
 def test_every_shipped_purpose_that_collects_has_a_period():
     policy_set = PolicySet.load(shipped())
 
-    assert set(policy_set.retention) >= {name for name, each in policy_set.purposes.items() if each.collects}
+    assert set(policy_set.retention) >= {name for name, item in policy_set.purposes.items() if item.collects}
 
 
 def test_narrowest_name_decides():
@@ -79,9 +79,9 @@ def test_period_keeps_the_hour():
 def test_a_mistake_is_refused_on_its_line(old, new, passage, code):
     files = changed(FILE, old, new)
     lines = [number for number, row in enumerate(files[FILE].split("\n"), start=1) if passage in row]
-    place, found = only(files)
+    place, result = only(files)
 
-    assert found == code
+    assert result == code
     assert int(place.rpartition(":")[2]) in lines
 
 

@@ -15,20 +15,20 @@ ACCOUNTING = 'least = "P10Y"\n'
 
 
 def test_the_shipped_schedule_is_read_as_declared():
-    found = PolicySet.load(shipped()).schedule
-    limit = found.limits["sweepstakes"]
+    result = PolicySet.load(shipped()).schedule
+    limit = result.limits["sweepstakes"]
 
-    assert (found.inactive, found.unclaimed, found.per_minute) == (Period(36, 0), Period(0, 30), 60_000)
-    assert found.rules["customer-support"].by_relationship == {Relationship.FORMER: Period(12, 0)}
-    assert found.rules["order-fulfilment"].at_end == {"profile.birth_date": "profile.birth_date.year"}
-    assert found.rules["accounting"].least == Period(120, 0)
+    assert (result.inactive, result.unclaimed, result.per_minute) == (Period(36, 0), Period(0, 30), 60_000)
+    assert result.rules["customer-support"].by_relationship == {Relationship.FORMER: Period(12, 0)}
+    assert result.rules["order-fulfilment"].at_end == {"profile.birth_date": "profile.birth_date.year"}
+    assert result.rules["accounting"].least == Period(120, 0)
     assert isinstance(limit, Limit)
     assert (limit.most, limit.since, limit.sources) == (
         Period(3, 0),
         Since.DRAW_HELD,
         ("sweepstake-spring", "sweepstake-autumn"),
     )
-    assert found.draws == {"sweepstake-spring": date(2026, 4, 15), "sweepstake-autumn": None}
+    assert result.draws == {"sweepstake-spring": date(2026, 4, 15), "sweepstake-autumn": None}
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_the_shipped_schedule_is_read_as_declared():
 )
 def test_a_contradiction_is_refused_on_its_line(old, new, passage, code):
     files = changed(FILE, old, new)
-    found = [(f"{each.file}:{each.line}", each.code) for each in findings_of(files)]
+    results = [(f"{finding.file}:{finding.line}", finding.code) for finding in findings_of(files)]
 
-    assert (at(files, FILE, passage, after=_before(files, passage)), code) in found
-    assert {each for _place, each in found} <= {code, "no-effect"}  # a source that is named nowhere any more
+    assert (at(files, FILE, passage, after=_before(files, passage)), code) in results
+    assert {item for _place, item in results} <= {code, "no-effect"}  # a source that is named nowhere any more
 
 
 def _before(files: dict[str, str], passage: str) -> str:
@@ -137,7 +137,7 @@ def test_law_on_a_record_never_counts_from_before_its_day():
     for since in ("last-contact", "relationship-ended", "contract-ended", "claim-closed"):
         files = changed(FILE, *limit)
         files |= {FILE: files[FILE].replace(law[0], law[1].format(since))}
-        assert {each.code for each in findings_of(files)} == {"contradiction"}, since
+        assert {finding.code for finding in findings_of(files)} == {"contradiction"}, since
 
 
 def test_limit_on_a_source_is_accepted():

@@ -95,9 +95,9 @@ def test_no_error_repeats_the_value(name, options):
         {"amount": "1", "currency": canary}, f"1 {canary}", [canary, {canary: float("nan")}], f"DE89 {canary}",
     ]  # fmt: skip
     for value in shapes:
-        found = outcome(name, value, options)
-        if isinstance(found, ValueProblem):
-            assert canary.casefold() not in f"{found}{found.code}{found.detail}{found!r}".casefold()
+        result = outcome(name, value, options)
+        if isinstance(result, ValueProblem):
+            assert canary.casefold() not in f"{result}{result.code}{result.detail}{result!r}".casefold()
 
 
 @pytest.mark.parametrize("value", ["", "   ", "\u200b\u200d", "\u0301", "\u3164", None])

@@ -53,12 +53,12 @@ def test_consent_check_sets_the_exit_status(in_vault, subject):
     assert in_vault("consent", "check", subject, *MARKETING).exit_code == 1
     in_vault.ok("consent", "record", subject, *MARKETING, *YES)
     assert in_vault("consent", "check", subject, *MARKETING).exit_code == 0
-    nobody = str(uuid4())
-    both = in_vault("consent", "check", subject, nobody, *MARKETING, "--json")
+    stranger = str(uuid4())
+    both = in_vault("consent", "check", subject, stranger, *MARKETING, "--json")
     assert both.exit_code == 1
     assert json.loads(both.stdout) == [
         {"subject": subject, "purposes": {"direct-marketing": True}},
-        {"subject": nobody, "purposes": {"direct-marketing": False}},
+        {"subject": stranger, "purposes": {"direct-marketing": False}},
     ]
 
 

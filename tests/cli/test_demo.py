@@ -60,12 +60,12 @@ def left_behind(tmp_path):
 def chapters_of(out):
     """Divide what was shown into chapters: title -> lines, without the empty line at the end."""
     titles = {f"{number}. {chapter.title} " for number, chapter in enumerate(CHAPTERS, start=1)}
-    found, lines = {}, []
+    result, lines = {}, []
     for line in out.splitlines():
         if any(line.startswith(title) for title in titles) or line.startswith("What you have seen"):
-            lines = found.setdefault(line.rstrip("─ "), [])
+            lines = result.setdefault(line.rstrip("─ "), [])
         lines.append(line)
-    return {title: lines[:-1] if lines[-1] == "" else lines for title, lines in found.items()}
+    return {title: lines[:-1] if lines[-1] == "" else lines for title, lines in result.items()}
 
 
 def test_tour_takes_one_screen_a_chapter_and_leaves_only_the_customers_page(begin, tmp_path):

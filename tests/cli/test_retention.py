@@ -111,8 +111,8 @@ def test_invalid_retention_event(in_vault, subject):
 
 
 def test_retention_of_an_unknown_person(in_vault, subject):
-    nobody = "0199aabb-0000-7000-8000-000000000001"
-    for command in (("event", nobody, "claim-closed"), ("relationship", nobody)):
+    stranger = "0199aabb-0000-7000-8000-000000000001"
+    for command in (("event", stranger, "claim-closed"), ("relationship", stranger)):
         answer = in_vault("retention", *command)
         assert (answer.exit_code, "error:" in answer.stderr) == (1, True)
 

@@ -63,8 +63,8 @@ def open_value(key: bytes, version: int, where: dict[str, str], sealed: bytes) -
             ],
         )
     )
-    told, padded = open_sealed(key, sealed, aad)
-    assert told == version
+    reports, padded = open_sealed(key, sealed, aad)
+    assert reports == version
     assert len(padded) % 16 == 0
     return padded.rstrip(b" ")
 

@@ -36,8 +36,8 @@ async def _pieces(data, size=10_000):
 
 
 async def encrypted(data, passphrase=PASSPHRASE):
-    made = await begin(passphrase, work_factor=FAST)
-    return b"".join([piece async for piece in made.stream(_pieces(data))])
+    created = await begin(passphrase, work_factor=FAST)
+    return b"".join([piece async for piece in created.stream(_pieces(data))])
 
 
 def opened(file, passphrase=PASSPHRASE):

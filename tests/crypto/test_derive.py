@@ -65,9 +65,9 @@ def test_a_second_hkdf_implementation_agrees(secret, info, length):
 
 @given(names, st.text(st.characters(exclude_categories=["Cs"])), st.integers(8, 256))
 def test_an_index_digest_is_a_truncated_hmac_under_the_indexs_own_key(index, value, bits):
-    made = IndexKeys(SECRET).digest(index, value, bits=bits)
-    assert made == second_decoder.digest(SECRET, "cdv:index", index, value.encode(), bits)
-    assert len(made) == (bits + 7) // 8
+    created = IndexKeys(SECRET).digest(index, value, bits=bits)
+    assert created == second_decoder.digest(SECRET, "cdv:index", index, value.encode(), bits)
+    assert len(created) == (bits + 7) // 8
 
 
 def test_a_token_digest_is_a_whole_hmac_under_the_labels_own_key():

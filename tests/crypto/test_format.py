@@ -93,14 +93,14 @@ def test_a_root_key_keeps_its_reference_and_its_wrapping_key(vector, tmp_path, m
 def test_the_digest_vectors_are_unchanged(vector):
     secret = bytes.fromhex(vector["secret"])
     if vector["kind"] == "index":
-        made = IndexKeys(secret).digest(vector["name"], vector["data"], bits=vector["bits"])
+        created = IndexKeys(secret).digest(vector["name"], vector["data"], bits=vector["bits"])
     else:
-        made = TokenKey(secret).digest(vector["name"], vector["data"].encode())
-    assert made.hex() == vector["digest"]
+        created = TokenKey(secret).digest(vector["name"], vector["data"].encode())
+    assert created.hex() == vector["digest"]
     again = second_decoder.digest(
         secret, f"cdv:{vector['kind']}", vector["name"], vector["data"].encode(), vector["bits"]
     )
-    assert made == again
+    assert created == again
 
 
 def test_the_second_decoder_imports_nothing_from_the_vault():

@@ -128,10 +128,10 @@ async def test_tenants_have_separate_keys(keyring, open_keyring):
     theirs = (await keyring.new_subject_keys("other", [subject]))[subject]
     for ring in (keyring, open_keyring()):
         for tenant, keys, others in (("default", mine, theirs), ("other", theirs, mine)):
-            found = (await ring.subject_keys(tenant, [subject]))[subject]
-            assert found.open("f", keys.seal("f", b"1", HERE), HERE) == b"1"
+            result = (await ring.subject_keys(tenant, [subject]))[subject]
+            assert result.open("f", keys.seal("f", b"1", HERE), HERE) == b"1"
             with pytest.raises(CannotOpen):
-                found.open("f", others.seal("f", b"1", HERE), HERE)
+                result.open("f", others.seal("f", b"1", HERE), HERE)
 
 
 async def test_an_unknown_tenant_is_not_found(keyring):

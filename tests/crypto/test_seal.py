@@ -165,13 +165,13 @@ def test_every_failure_looks_the_same():
     keys = subject_keys()
     sealed = seal_at(keys, HERE, b"true")
     failures = [b"", sealed[:10], b"\x02" + sealed[1:], sealed[:1] + b"\xff\xff" + sealed[3:], sealed[:-1] + b"?"]
-    told = set()
+    answers = set()
     for failure in failures:
         with pytest.raises(CannotOpen) as caught:
             open_at(keys, HERE, failure)
-        told.add((type(caught.value), str(caught.value), caught.value.code, caught.value.hint))
+        answers.add((type(caught.value), str(caught.value), caught.value.code, caught.value.hint))
         assert caught.value.__suppress_context__
-    assert len(told) == 1
+    assert len(answers) == 1
 
 
 def test_true_and_false_and_null_have_the_same_length():
@@ -228,7 +228,9 @@ def test_profiles_of_many_are_opened_in_their_order():
 
 def test_profiles_are_opened_one_by_one_as_they_are_asked_for():
     taken = []
-    opened = open_profiles(FIELDS, "default", "profile", (taken.append(each) or each for each in sealed_profiles()))
+    opened = open_profiles(
+        FIELDS, "default", "profile", (taken.append(profile) or profile for profile in sealed_profiles())
+    )
     assert taken == []
     assert (next(opened), len(taken)) == ((UUID(int=0), [b"0", b"0"]), 1)
 

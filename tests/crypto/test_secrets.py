@@ -37,7 +37,7 @@ def secret(request, tmp_path, monkeypatch, clock):
     path.touch(mode=0o600)
     path.write_text(f"cdv-root-1 {encoded}")
     monkeypatch.setenv("CDV_TEST_ROOT_KEY", encoded)
-    made = {
+    created = {
         "subject": lambda: subject_keys(KEY),
         "index": lambda: IndexKeys(KEY),
         "token": lambda: TokenKey(KEY),
@@ -49,7 +49,7 @@ def secret(request, tmp_path, monkeypatch, clock):
         "tenants": lambda: Tenants(None, FileRootKey(path), clock, max_age=1.0, monotonic=lambda: 0.0),
         "keyring": lambda: Keyring(None, FileRootKey(path), clock),
     }
-    return made[request.param]()
+    return created[request.param]()
 
 
 def test_repr_shows_only_the_type(secret):

@@ -130,10 +130,10 @@ async def _work(job: Killable, points: _Points) -> None:
 def _steps(path: str) -> Any:
     module, _, name = path.partition(":")
     name, _, key = name.removesuffix("]").partition("[")
-    found = getattr(import_module(module), name)
+    result = getattr(import_module(module), name)
     if key:
-        found = found[key]
-    return found.steps if isinstance(found, Workflow) else found
+        result = result[key]
+    return result.steps if isinstance(result, Workflow) else result
 
 
 class _Points:

@@ -84,7 +84,7 @@ GONE = Workflow("gone", (("first", first), ("gone", gone)))
 REFUSED = Workflow("refused", (("first", first), ("refused", refused)))
 BROKEN = Workflow("broken", (("broken", broken),))
 LATER = Workflow("later", (("first", first), ("later", later)))
-WORKFLOWS = {each.name: each for each in (SMALL, SLOW, GONE, REFUSED, BROKEN, LATER)}
+WORKFLOWS = {item.name: item for item in (SMALL, SLOW, GONE, REFUSED, BROKEN, LATER)}
 
 
 def plan(*pending, sweeps=None):

@@ -46,7 +46,7 @@ async def test_a_named_function_has_kill_points(sqlite_node):
     job = Killable(sqlite_node.place, "tests.jobs.steps:STEPS", uuid4(), also=("tests.jobs.steps:write",))
     assert await job.killed_at("write.before#1")
     assert await done(sqlite_node.services, job.id) == []
-    assert [each for each in await job.points() if each.startswith("write")] == [
+    assert [point for point in await job.points() if point.startswith("write")] == [
         f"write.{when}#{number}" for number in (1, 2, 3, 4) for when in ("before", "after")
     ]
 

@@ -83,11 +83,11 @@ async def until(is_so):
     """Call a function until its result is true; returns the result."""
     ends = time.monotonic() + PATIENCE
     while time.monotonic() < ends:
-        found = is_so()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return found
+        result = is_so()
+        if asyncio.iscoroutine(result):
+            result = await result
+        if result:
+            return result
         await asyncio.sleep(0.02)
     raise AssertionError("it did not come to pass in time")
 
@@ -133,7 +133,7 @@ async def test_a_job_is_retried_from_the_failed_step_when_the_database_is_unavai
         await jobs.start("gone", DEFAULT_TENANT, job)
         await until(lambda: found(jobs, "done"))
         attempts = jobs._store.attempts(Work("gone", DEFAULT_TENANT, job))
-    assert [(each.begin, each.failures, each.code) for each in attempts] == [
+    assert [(attempt.begin, attempt.failures, attempt.code) for attempt in attempts] == [
         ("", 0, None),
         ("gone", 1, "unavailable"),
         ("gone", 2, "unavailable"),
@@ -147,13 +147,13 @@ async def test_a_failed_job_has_an_error_code_and_is_started_again_while_it_is_p
 
         async def tried():
             said = await found(jobs)
-            return len(said) == 2 and all(each.attempts >= 3 for each in said)
+            return len(said) == 2 and all(item.attempts >= 3 for item in said)
 
         await until(tried)
-        codes = {each.workflow: each.code for each in await found(jobs)}
+        codes = {item.workflow: item.code for item in await found(jobs)}
         assert codes == {"refused": "subject-there", "broken": "internal-error"}
     await until(lambda: not worker._instance.locked())
-    assert {each.step for each in await found(jobs, of=refused.id)} <= {"first", "refused"}
+    assert {item.step for item in await found(jobs, of=refused.id)} <= {"first", "refused"}
     for name in ("jobs.sqlite", "jobs.sqlite-wal"):
         file = sqlite_node.place.folder / name
         if file.exists():
@@ -169,11 +169,11 @@ async def test_a_job_that_waits_is_listed_as_waiting_and_occupies_no_worker(sqli
 
         async def waiting():
             said = await found(jobs, "waiting")
-            return said if len([each for each in said if each.next_at]) == len(some) else None
+            return said if len([item for item in said if item.next_at]) == len(some) else None
 
         said = await until(waiting)
-        assert {(each.step, each.attempts, each.code) for each in said} == {("later", 1, None)}
-        assert all(timedelta(minutes=59) < each.next_at - each.since < timedelta(minutes=61) for each in said)
+        assert {(item.step, item.attempts, item.code) for item in said} == {("later", 1, None)}
+        assert all(timedelta(minutes=59) < item.next_at - item.since < timedelta(minutes=61) for item in said)
         await jobs.start("small", DEFAULT_TENANT, some[0])
         await until(lambda: _has_all_but_first(sqlite_node.services, some[0]))
 
@@ -200,7 +200,7 @@ async def test_a_tenant_sees_only_its_own_jobs(sqlite_node, jobs):
             await jobs.start("small", TenantId(tenant), job)
         await until(lambda: found(jobs, "done"))
         await until(lambda: found(jobs, "done", tenant="default-2"))
-    assert {each.tenant for each in await found(jobs)} == {"default"}
+    assert {item.tenant for item in await found(jobs)} == {"default"}
     assert await found(jobs, tenant="defaul") == []
     assert len(await found(jobs, of=job)) == 1
     assert await found(jobs, of=uuid4()) == []
@@ -295,14 +295,14 @@ async def test_a_process_without_a_worker_starts_no_job_and_creates_no_file(sqli
 
 async def test_a_job_in_the_foreground_reports_its_steps_and_stops_when_it_has_to_wait(sqlite_node, jobs):
     await prepare(sqlite_node.services)
-    job, told = uuid4(), []
+    job, reports = uuid4(), []
 
     async def run():
         small = WORKFLOWS["small"]
-        return await jobs.run_in_foreground(sqlite_node.services, small, DEFAULT_TENANT, job, watch=told.append)
+        return await jobs.run_in_foreground(sqlite_node.services, small, DEFAULT_TENANT, job, watch=reports.append)
 
     assert await run() == 0.01
-    assert told == ["first", "second"]
+    assert reports == ["first", "second"]
     assert await run() is None
     assert await done(sqlite_node.services, job) == ALL
 

@@ -20,20 +20,20 @@ PEOPLE = 3
 
 async def keys_of(place):
     """API keys that are valid by the real clock: of the shop, and of the privacy office."""
-    found = []
+    results = []
     async with open_vault(place.folder, clock=Clock(), **place.urls) as vault:
         for role in ("sales", "dpo"):
             _, issued = await add_app(vault.services, DEFAULT_TENANT, f"desk-{role}", [role])
-            found.append({"Authorization": f"Bearer {issued.key.reveal()}"})
-    return found
+            results.append({"Authorization": f"Bearer {issued.key.reveal()}"})
+    return results
 
 
 def ask_for_access(client, shop, number):
     """Submit and verify a request for access, which starts the job."""
     body = {"profile": {"name": f"Person {number}", "email": f"p{number}@example.org"}, "purpose": "order-fulfilment"}
-    made = client.post("/v1/subjects", json=body, headers=shop)
-    assert made.status_code == 201, made.text
-    asked = client.post("/v1/requests", json={"kind": "access", "subject": made.json()["id"]})
+    created = client.post("/v1/subjects", json=body, headers=shop)
+    assert created.status_code == 201, created.text
+    asked = client.post("/v1/requests", json={"kind": "access", "subject": created.json()["id"]})
     assert asked.status_code == 201, asked.text
     request = asked.json()["id"]
     verified = client.post(f"/v1/requests/{request}:verify", json={"evidence": "came to the desk with a passport"})
@@ -44,7 +44,7 @@ def ask_for_access(client, shop, number):
 def moves(client, request):
     shown = client.get(f"/v1/requests/{request}")
     assert shown.status_code == 200, shown.text
-    return [each["move"] for each in shown.json()["history"]]
+    return [event["move"] for event in shown.json()["history"]]
 
 
 @pytest.mark.parametrize(("dialect", "workers"), [("sqlite", 1), ("postgresql", 2)])
@@ -61,12 +61,12 @@ async def test_requests_are_carried_out_once_although_servers_are_killed(place, 
         Served(place, 1) as served,
         httpx.Client(base_url=served.url, headers=headers, timeout=PATIENCE) as client,
     ):
-        served.until(lambda: all(moves(client, each)[-1] == "complete" for each in requests))
-        for each in requests:
-            assert moves(client, each) == ["receive", "verify", "approve", "start", "complete"]
-            assert client.get(f"/v1/requests/{each}/package").content[:2] == b"PK"
+        served.until(lambda: all(moves(client, request)[-1] == "complete" for request in requests))
+        for request in requests:
+            assert moves(client, request) == ["receive", "verify", "approve", "start", "complete"]
+            assert client.get(f"/v1/requests/{request}/package").content[:2] == b"PK"
         served.until(lambda: len(_jobs(client, state="done")) >= len(requests))
-        assert {each["id"] for each in _jobs(client, state="done")} >= set(requests)
+        assert {job["id"] for job in _jobs(client, state="done")} >= set(requests)
         assert _jobs(client) == []
         assert served.stop() in {0, -signal.SIGTERM}
     assert "Traceback" not in "".join(served.lines)

@@ -260,10 +260,10 @@ async def test_every_notice_is_kept_in_every_language_with_the_policies(policies
     await policies.apply("default", FIRST, "ada")
 
     for notice in FIRST.notices.texts():
-        found = await policies.notice_text("default", notice.digest)
-        assert (found.notice, found.language, found.recorded_at) == (notice.id, notice.language, clock.now())
-        assert found.body.decode() == shipped()[notice.file]
-        assert found.parsed().body == notice.body
+        result = await policies.notice_text("default", notice.digest)
+        assert (result.notice, result.language, result.recorded_at) == (notice.id, notice.language, clock.now())
+        assert result.body.decode() == shipped()[notice.file]
+        assert result.parsed().body == notice.body
     assert {notice.language for notice in await policies.notice_texts("default", "marketing@3")} == {"en", "de"}
 
 
