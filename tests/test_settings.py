@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from vault.errors import Misconfigured
-from vault.settings import FILE, Settings, load
+from vault.settings import FILE, Settings, load, unknown_variables
 
 CANARY = "hunter2-canary"
 
@@ -38,7 +38,7 @@ def test_without_a_file_the_defaults_apply(tmp_path):
 
 
 def test_arguments_override_the_environment_which_overrides_the_file(tmp_path, monkeypatch):
-    write(tmp_path, "port = 1001\nworkers = 2\n".replace("workers = 2\n", 'host = "::1"\nlog_level = "debug"\n'))
+    write(tmp_path, 'port = 1001\nhost = "::1"\nlog_level = "debug"\n')
     assert (load(tmp_path).port, load(tmp_path).host) == (1001, "::1")
     monkeypatch.setenv("CDV_PORT", "1002")
     assert (load(tmp_path).port, load(tmp_path).host) == (1002, "::1")
@@ -182,3 +182,38 @@ def test_trusted_proxies_are_networks(tmp_path):
     for wrong in ("10.0.0.0/99", "proxy.example.org", "10.0.0.1/8"):
         with pytest.raises(Misconfigured, match="trusted_proxies"):
             load(tmp_path, trusted_proxies=wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('\nlog_level = "loud"\n', "log_level (cdv.toml, line 2): one of 'debug', 'info', 'warning' or 'error'"),
+        ("port = 70000\n", "port (cdv.toml, line 1): at most 65535"),
+        ('workers = "many"\n', "workers (cdv.toml, line 1): a whole number"),
+        ("prot = 1\n", "prot (cdv.toml, line 1) is no setting; did you mean port?"),
+        (
+            "port = 70000\nworkers = 0\n",
+            "port (cdv.toml, line 1): at most 65535; workers (cdv.toml, line 2): at least 1",
+        ),
+    ],
+)
+def test_error_names_the_place_and_what_is_allowed(tmp_path, text, said):
+    write(tmp_path, text)
+    with pytest.raises(Misconfigured) as caught:
+        load(tmp_path)
+    assert said in str(caught.value)
+
+
+def test_error_of_a_variable_names_the_variable(tmp_path, monkeypatch):
+    write(tmp_path, "workers = 2\n")
+    monkeypatch.setenv("CDV_WORKERS", CANARY)
+    with pytest.raises(Misconfigured, match=r"workers \(CDV_WORKERS\): a whole number") as caught:
+        load(tmp_path)
+    assert CANARY not in str(caught.value)
+
+
+def test_unknown_variables_are_named_with_the_nearest_setting(monkeypatch):
+    monkeypatch.setenv("CDV_PROT", CANARY)
+    monkeypatch.setenv("CDV_WORKERS", "2")
+    monkeypatch.setenv("CDV_DEBUG", "1")
+    assert unknown_variables() == ["CDV_PROT is no setting, and is ignored; did you mean CDV_PORT?"]

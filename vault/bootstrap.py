@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 log = logs.get_logger()
 shipped_policies = settings_module.shipped_policies
+unknown_variables = settings_module.unknown_variables
 
 
 class Vault:

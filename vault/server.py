@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -48,7 +49,7 @@ def serve(
     *,
     host: str | None = None,
     port: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     app: str = APP,
     listening: Callable[[str, int], None] | None = None,
 ) -> None:
@@ -58,7 +59,7 @@ def serve(
         folder: the vault's folder.
         host: address to listen at; the setting's by default.
         port: the setting's by default; 0 takes a free one, which the log names.
-        workers: processes that share the port.
+        workers: processes that share the port; the setting's by default.
         app: the factory of the application, as ``module:function``.
         listening: called with the address when the port is bound.
 
@@ -67,6 +68,9 @@ def serve(
     """
     settings = read_settings(folder)
     logs.configure(settings.log_level)
+    workers = workers or settings.workers
+    if not (_is_loopback(host or settings.host) or settings.trusted_proxies):
+        log.warning("served beyond this machine without TLS: put a proxy in front, and name it in trusted_proxies")
     asyncio.run(_prepare(folder))
     os.environ["CDV_VAULT"] = str(folder.resolve())
     limits = Limits(_affordable(settings.connections), settings.receive_deadline, settings.request_deadline)
@@ -97,6 +101,13 @@ def serve(
     with bound(address[0], address[1], shared=True), _SharedFigures():
         workers_port: Any = _SharedPort(address[0], address[1])
         Multiprocess(config, sockets=[workers_port]).run()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _affordable(connections: int) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -17,6 +19,10 @@ from pydantic_settings import (
 )
 
 from vault.errors import Misconfigured
+from vault.names import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 FILE = "cdv.toml"
 FIRST = """\
@@ -27,6 +33,7 @@ FIRST = """\
 # keystore_url = "postgresql://vault@localhost/vault_keys"   # default: keys.sqlite in this folder
 # root_key = "file:root.key"                                 # or "env:VAULT_ROOT_KEY"
 # port = 8300
+# workers = 1                                                # processes that share the port
 
 # [[oidc]]                                                   # people who sign in with the company's issuer
 # issuer = "https://login.example.org"
@@ -36,6 +43,21 @@ FIRST = """\
 # roles = { "Privacy Office" = "dpo" }
 """
 """The file of a new vault."""
+
+
+_BOUNDS = (
+    ("ge", "at least {}"),
+    ("gt", "more than {}"),
+    ("le", "at most {}"),
+    ("lt", "less than {}"),
+    ("pattern", "{}"),
+)
+_KINDS = {
+    "int_parsing": "a whole number", "int_type": "a whole number", "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false", "bool_type": "true or false", "finite_number": "a finite number",
+    "string_type": "a text", "missing": "it is missing",
+}  # fmt: skip
 
 
 class Oidc(BaseModel):
@@ -84,6 +106,8 @@ class Settings(BaseSettings):
     """Whether notices may be posted to loopback and private networks."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8300
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the port."""
     database_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Seconds for one statement."""
     database_connections: Annotated[int, Field(ge=2, le=100)] = 4
@@ -191,6 +215,40 @@ def _sqlite(path: Path) -> str:
     return f"sqlite:///{quote(str(path))}"
 
 
+def unknown_variables() -> list[str]:
+    """Return a sentence for each variable of the environment that begins as a setting does, and is none."""
+    known = {f"CDV_{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted({name for name in os.environ if name.startswith("CDV_")} - known - {"CDV_DEBUG"})
+    return [f"{name} is no setting, and is ignored{_meant(name, known)}" for name in unknown]
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = nearest(name, known)
+    return "" if near is None else f"; did you mean {near}?"
+
+
+def _in_words(place: tuple[int | str, ...], kind: str, bounds: Mapping[str, Any], folder: Path) -> str:
+    """Name a setting with the place where it was given and what it may be, without its value."""
+    name, setting = ".".join(map(str, place)), str(place[0]) if place else ""
+    variable = f"CDV_{setting.upper()}"
+    where = f" ({variable})" if variable in os.environ else f" ({FILE}{_line_of(folder, setting)})"
+    if kind == "extra_forbidden":
+        return f"{name}{where} is no setting{_meant(setting, Settings.model_fields) if len(place) == 1 else ''}"
+    allowed = [f"one of {bounds['expected']}"] if kind == "literal_error" else []
+    allowed += [words.format(bounds[bound]) for bound, words in _BOUNDS if bound in bounds]
+    allowed += [_KINDS[kind]] if kind in _KINDS else []
+    return f"{name}{where}{': ' if allowed else ''}{' and '.join(allowed)}"
+
+
+def _line_of(folder: Path, setting: str) -> str:
+    try:
+        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return ""
+    at = [number for number, line in enumerate(lines, 1) if re.match(rf"\s*(\[\[)?{re.escape(setting)}\b", line)]
+    return f", line {at[0]}" if at else ""
+
+
 def load(folder: Path, **overrides: Any) -> Settings:
     """Read the settings of the vault in a folder.
 
@@ -200,10 +258,12 @@ def load(folder: Path, **overrides: Any) -> Settings:
     try:
         return Settings(vault=folder.resolve(), **overrides)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        names = ", ".join(sorted({".".join(map(str, fault["loc"])) for fault in faults}))
+        faults = error.errors(include_url=False, include_input=False)
+        named = "; ".join(
+            sorted({_in_words(fault["loc"], fault["type"], fault.get("ctx", {}), folder) for fault in faults})
+        )
         raise Misconfigured(
-            f"these settings are unknown or have no proper value: {names}",
+            f"these settings are unknown or have no proper value: {named}",
             hint=f"look at {FILE} in the vault's folder and at the CDV_* variables; docs/operating.md lists them",
         ) from None
     except SettingsError:

@@ -6,6 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
 
 from tests.support import FixedClock
 from vault.bootstrap import open_vault
@@ -140,6 +141,12 @@ NOW = FixedClock().now()
 )
 def test_expiry_has_three_formats(typed, meant):
     assert parse_moment(typed, NOW, forward=True) == meant
+
+
+def test_days_from_now_may_have_a_word_before_them_and_none_after():
+    assert parse_moment("in 3d", NOW, forward=True) == NOW + timedelta(days=3)
+    with pytest.raises(typer.BadParameter, match="in 90d"):
+        parse_moment("3d ago", NOW, forward=True)
 
 
 @pytest.mark.parametrize("typed", ["soon", "0d", "-3d", "2027-02-30", "2027-01-31T12:00:00", ""])

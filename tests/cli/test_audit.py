@@ -188,6 +188,7 @@ def test_processing_record_to_an_unwritable_file(in_vault, tmp_path):
     ("typed", "meant"),
     [
         ("90d", NOW - timedelta(days=90)),
+        ("3d ago", NOW - timedelta(days=3)),
         ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
         ("2026-01-31T12:00:00+02:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),
     ],
@@ -196,7 +197,9 @@ def test_start_of_a_period(typed, meant):
     assert parse_moment(typed, NOW, forward=False) == meant
 
 
-@pytest.mark.parametrize("typed", ["99999999d", "0001-01-01T00:00:00+14:00", "31.01.2026", "-1d", ""])
+@pytest.mark.parametrize(
+    "typed", ["99999999d", "in 3d", "3 d", "ago", "0001-01-01T00:00:00+14:00", "31.01.2026", "-1d", ""]
+)
 def test_invalid_start_of_a_period(typed):
     with pytest.raises(typer.BadParameter):
         parse_moment(typed, NOW, forward=False)

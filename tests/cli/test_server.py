@@ -11,6 +11,12 @@ import subprocess
 import sys
 
 import httpx
+import pytest
+
+from vault.server import _is_loopback, serve
+
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound
 
 
 def test_init_creates_keys_databases_settings_and_policies(cdv, tmp_path):
@@ -119,3 +125,31 @@ def test_db_commands_create_no_vault(cdv, tmp_path):
     assert cdv("db", "upgrade").exit_code == 1
     assert cdv("db", "status").exit_code == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_variable_is_warned_of(in_vault, monkeypatch):
+    monkeypatch.setenv("CDV_PROT", "8301")
+    assert "warning: CDV_PROT is no setting, and is ignored; did you mean CDV_PORT?" in in_vault("apps", "list").stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), (EVERYWHERE, False), ("::", False), ("10.0.0.1", False), ("vault.example.org", False)],
+)  # fmt: skip
+def test_addresses_beyond_this_machine_are_known(host, is_loopback):
+    assert _is_loopback(host) is is_loopback
+
+
+def test_server_beyond_this_machine_without_tls_warns(vault_folder, monkeypatch, capsys):
+    class Bound(Exception):
+        """The port is about to be opened."""
+
+    def stop(*_given, **_named):
+        raise Bound
+
+    monkeypatch.setattr("vault.server.bound", stop)
+    for host, proxies, warns in ((EVERYWHERE, "", True), ("127.0.0.1", "", False), (EVERYWHERE, "10.0.0.0/8", False)):
+        monkeypatch.setenv("CDV_TRUSTED_PROXIES", proxies)
+        with pytest.raises(Bound):
+            serve(vault_folder, host=host, port=0)
+        assert ("without TLS" in capsys.readouterr().err) is warns

@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from vault.bootstrap import policy_folder, shipped_policies
-from vault.cli.command import App, Names, Session, VaultSession, command, future, make_group
+from vault.cli.command import FUTURE_FORMS, App, Names, Session, VaultSession, command, future, make_group
 from vault.cli.output import emit, note
 from vault.clock import Clock
 from vault.errors import Conflict, InvalidInput
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vault.principals.principal import IssuedKey
 
 
-Expires = Annotated[datetime | None, future(help="90d, 2027-01-31 or a time.", show_default="in 365 days")]
+Expires = Annotated[datetime | None, future(help=f"When it ends: {FUTURE_FORMS}.", show_default="in 365 days")]
 
 group = make_group(
     "cdv apps add web-shop --role fulfilment",

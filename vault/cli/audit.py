@@ -13,7 +13,7 @@ import typer
 
 from vault.audit.entry import Action, encode
 from vault.audit.log import BEGINNING
-from vault.cli.command import TOP_LEVEL, Opener, Session, command, make_group, past
+from vault.cli.command import PAST_FORMS, TOP_LEVEL, Opener, Session, command, make_group, past
 from vault.cli.output import note
 from vault.cli.progress import time_bar
 from vault.errors import Misconfigured
@@ -140,9 +140,7 @@ async def processing_record(
     form: Annotated[
         Format | None, typer.Option("--format", help="Format of the record.", show_default="markdown")
     ] = None,
-    since: Annotated[
-        datetime | None, past(help="Start of the period: 90d, a day, or a time of RFC 3339.", show_default="365d")
-    ] = None,
+    since: Annotated[datetime | None, past(help=f"Start of the period: {PAST_FORMS}.", show_default="365d")] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file.")] = None,
 ) -> None:
     """Write the record of processing activities: purposes, grounds and recipients, and the real use of data."""

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import typer
 
-from vault.cli.output import emit, note, show_table
+from vault.cli.output import emit, note, show_table, warn
 from vault.clock import Clock
 from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT
@@ -106,6 +106,7 @@ class Opener:
         with without_collection():
             from vault.bootstrap import open_vault
 
+        warn_of_variables()
         async with open_vault(self.folder, **self.settings) as vault:
             yield VaultSession(vault, self.as_json)
 
@@ -120,6 +121,14 @@ class Opener:
         async with self.vault() as opened:
             tenant = await known_tenant(opened.services, self.tenant)
             yield Session(opened.vault, self.as_json, tenant)
+
+
+def warn_of_variables() -> None:
+    """Warn of variables of the environment that look like settings of the vault and are none."""
+    from vault.bootstrap import unknown_variables
+
+    for sentence in unknown_variables():
+        warn(sentence)
 
 
 T = TypeVar("T")
@@ -180,16 +189,21 @@ Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line; sea
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
 """The id of a person in the examples."""
 
-_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
+PAST_FORMS = "3d ago, 2027-01-31 (UTC) or 2027-01-31T12:00:00Z"
+FUTURE_FORMS = "in 90d, 2027-01-31 (UTC) or 2027-01-31T12:00:00Z"
+_PAST_DAYS = re.compile(r"([1-9][0-9]{0,4})d(?: ago)?")
+_FUTURE_DAYS = re.compile(r"(?:in )?([1-9][0-9]{0,4})d")
 
 
 def parse_moment(typed: str, now: datetime, *, forward: bool) -> datetime:
-    """Parse a time: ``90d`` from now or ago, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
+    """Parse a time: ``3d ago`` or ``in 90d``, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
+
+    Days without a word are in the direction that the command asks for.
 
     Raises:
         BadParameter: invalid, a time without a zone, or too many days.
     """
-    days = _DAYS.fullmatch(typed)
+    days = (_FUTURE_DAYS if forward else _PAST_DAYS).fullmatch(typed)
     try:
         if days:
             return now + timedelta(days=int(days[1])) * (1 if forward else -1)
@@ -200,10 +214,7 @@ def parse_moment(typed: str, now: datetime, *, forward: bool) -> datetime:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    way = "from now" if forward else "back"
-    raise typer.BadParameter(
-        f"write days {way} (90d), a day (2027-01-31) or a moment with its zone (2027-01-31T12:00:00Z)"
-    )
+    raise typer.BadParameter(f"write {FUTURE_FORMS if forward else PAST_FORMS}: days, a day, or a moment with its zone")
 
 
 def parse_period(typed: str | Period) -> Period:

@@ -11,7 +11,19 @@ from uuid import UUID
 
 import typer
 
-from vault.cli.command import SUBJECT, Opener, Reason, Session, Subject, command, future, make_group, past
+from vault.cli.command import (
+    FUTURE_FORMS,
+    PAST_FORMS,
+    SUBJECT,
+    Opener,
+    Reason,
+    Session,
+    Subject,
+    command,
+    future,
+    make_group,
+    past,
+)
 from vault.cli.imports import IMPORT_TIMEOUT, DryRun, Errors, ImportProgress, show_outcome
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.progress import counter
@@ -66,10 +78,8 @@ async def record(
         str | None, typer.Option(metavar="TEXT", help="Where the proof is, in one line; sealed.")
     ] = None,
     jurisdiction: Annotated[str | None, typer.Option(metavar="CODE", help="The law that applies, such as IE.")] = None,
-    at: Annotated[
-        datetime | None, past(help="When the person decided: 3d ago, a day, a time.", show_default="now")
-    ] = None,
-    until: Annotated[datetime | None, future(help="When an agreement expires: in 90d, a day, a time.")] = None,
+    at: Annotated[datetime | None, past(help=f"When the person decided: {PAST_FORMS}.", show_default="now")] = None,
+    until: Annotated[datetime | None, future(help=f"When an agreement expires: {FUTURE_FORMS}.")] = None,
 ) -> None:
     """Record a person's decision on a purpose that rests on consent, such as from a form or a call."""
     statement = ConsentStatement(

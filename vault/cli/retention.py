@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from vault.catalogue.retention_actions import ACTIONS, RETAINING, action_of, describe
-from vault.cli.command import SUBJECT, Session, Subject, command, make_group, past
+from vault.cli.command import PAST_FORMS, SUBJECT, Session, Subject, command, make_group, past
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.progress import people_bar
 from vault.ids import SubjectId
@@ -151,7 +151,7 @@ async def event(
         Event,
         typer.Argument(metavar="EVENT", show_choices=False, help=f"What began or ended: {', '.join(get_args(Event))}."),
     ],
-    on: Annotated[datetime | None, past(help="The day, in UTC: 2026-03-31, or 3d ago.", show_default="today")] = None,
+    on: Annotated[datetime | None, past(help=f"The day, in UTC: {PAST_FORMS}.", show_default="today")] = None,
 ) -> None:
     """Record an event that starts or stops retention periods; for several contracts or claims, the last end."""
     day = None if on is None else on.date()

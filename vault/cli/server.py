@@ -13,7 +13,17 @@ from vault.backup.gate import waiting
 from vault.bootstrap import databases_of, init_vault, read_settings, upgrade_databases
 from vault.cli.background import announce as announce_server
 from vault.cli.background import start
-from vault.cli.command import HERE, TOP_LEVEL, Json, VaultFolder, command, make_group, run, without_collection
+from vault.cli.command import (
+    HERE,
+    TOP_LEVEL,
+    Json,
+    VaultFolder,
+    command,
+    make_group,
+    run,
+    warn_of_variables,
+    without_collection,
+)
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.storage.database import Database
 from vault.storage.migrate import is_current
@@ -28,6 +38,7 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Create a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit."""
+    warn_of_variables()
     settings = run(init_vault(folder))
     if as_json:
         emit({"vault": settings.vault, "policies": settings.policies})
@@ -56,7 +67,9 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on.", show_default="as in cdv.toml")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Number of processes.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Number of processes.", show_default="as in cdv.toml")
+    ] = None,
     background: Annotated[
         bool, typer.Option("--background", help="Start it, wait until it is ready, and return. `cdv stop` ends it.")
     ] = False,
@@ -70,6 +83,7 @@ def serve(
     with without_collection():  # the web framework: half a second that no other command needs
         from vault.server import serve as serve_http
 
+    warn_of_variables()
     listening = None if announce is None else partial(announce_server, announce)
     serve_http(vault, host=host, port=port, workers=workers, listening=listening)
 
