@@ -15,7 +15,6 @@ import pytest
 
 from vault.server import _is_loopback, serve
 
-
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound
 
 
