@@ -55,6 +55,7 @@ async def decide(
     principal = caller.principal
     decisions = services.policies.active(principal.tenant).decisions
     names = tuple(fields)
+    # The key has everything that the decision depends on; new policies come with a cache of their own.
     kept = decisions.cached(principal.roles, purpose, names, verb)
     if kept is not None:
         return kept

@@ -76,6 +76,7 @@ class Change:
         keys: SubjectKeys | None = None,
     ) -> Change | None:
         """Lock a person's row until the transaction ends; None if there is no such person, or no longer."""
+        # The state is folded into the row, so events of one person are appended one transaction after the other.
         row = await locked_subject(connection, caller.tenant, subject)
         if row is None or row.state in GONE:
             return None
@@ -141,6 +142,7 @@ class Change:
 
     async def append(self, *events: Event) -> ConsentState:
         """Append events, in this order."""
+        # The oldest version decides: if it is current, all of them are.
         versions = [version_of(event.evidence) for event in events if event.evidence]
         if versions:
             # Key fencing: a concurrent erasure may have replaced the key that the evidence was sealed with.
@@ -214,6 +216,7 @@ async def not_found(
         subjects=() if row is None else (row.pseudonym,),
         **facts,
     )
+    # The entry comes before the answer: who may know that the subject was merged is on record.
     await services.audit_log.append(entry)
     async with services.data.reading() as connection:
         error = await missing(services, caller, connection, subject)
@@ -287,9 +290,11 @@ async def changing(
                 raise await missing(services, caller, connection, subject)
             pseudonym = change.pseudonym
             yield change
+            # Last, when it is known what was appended; in the same transaction, so that no event is without its entry.
             if change.events or not silent:
                 await services.audit_log.append_in(connection, change.entries(action))
     except VaultError as error:
+        # In a transaction of its own: the one above was rolled back, and its entries with it.
         subjects = () if pseudonym is None else (pseudonym,)
         await record_failure(services, caller, action, error, purpose=purpose, subjects=subjects)
         raise

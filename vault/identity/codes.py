@@ -98,6 +98,7 @@ async def issue(
         TooMany: the limit for this claim is reached, whether or not there is such a person.
     """
     now = services.clock.now()
+    # Before the count: concurrent calls for one claim would all see the same number.
     await _serialise(services, connection, claim)
     wait = await _wait(connection, tenant, _CODE.claim == claim, now)
     if wait is not None:
@@ -115,6 +116,7 @@ async def issue(
         "request_id": request,
         "intent": _intent(request),
         "claim": claim,
+        # No digits yet: until the letter is made, no attempt can be right.
         "digest": secrets.token_bytes(32),
         "created_at": now,
         "expires_at": expires_at,
@@ -161,6 +163,7 @@ async def spend(
     tenant = TenantId(tenants[0] if row is None else row.tenant_id)
     # An unknown code is compared with random bytes, so that it takes as long as a known one.
     subject, stored = (None, secrets.token_bytes(32)) if row is None else (row.subject_id, bytes(row.digest))
+    # Only spaces are forgiven: anything else typed is part of the guess.
     digits = "".join(character for character in typed if character not in SPACES)
     tokens = await services.keyring.token_key(tenant)
     right = hmac.compare_digest(_digest(tokens, code, subject, request, digits), stored)
@@ -300,6 +303,7 @@ async def _make_code(
         empty = (*_empty(request), _CODE.expires_at > now)
         code: Any = (await connection.execute(select(IDENTITY_CODE).where(*empty).with_for_update())).one_or_none()
         wait = await _wait(connection, request.tenant, _CODE.subject_id == asked, now)
+        # Made in any case, and of one length: five attempts at eight digits are a chance of one in 20 million.
         digits = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
         request_id = None if code is None else code.request_id
         values: dict[str, Any] = {"digest": _digest(tokens, request.code, asked, request_id, digits)}

@@ -105,8 +105,10 @@ async def merge_authorized(
     index_keys = await services.keyring.index_keys(tenant)
     reverify: list[tuple[UUID, int]] = []
     async with services.data.transaction() as connection:
+        # Requests first, then subjects: the global order of locks.
         requests = await requests_of(connection, tenant, both, lock=True)
         rows = await locked_subjects(connection, tenant, both)
+        # The call before may have committed and lost its answer: a second one completes the merge and succeeds.
         if await merged_into(connection, tenant, request.duplicate) == request.survivor:
             result = MergeResult(
                 id=request.survivor, records=0, same=0, apart=0, conflicts=[], consents=0, created=False
@@ -122,8 +124,11 @@ async def merge_authorized(
             reverify = merge.reverify
         if on_commit is not None:
             await on_commit(connection, result)
+    # After the commit: a letter about a merge that was rolled back would be wrong.
     for unverified, revision in reverify:
         await services.jobs.start("tell-identity", tenant, unverified, run=revision)
+    # After the commit, as nothing opens any more under the duplicate's keys. A crash in between is made good by the
+    # next merge.
     await finish_merges(services, tenant, request.duplicate)
     return result
 
@@ -136,6 +141,7 @@ async def finish_merges(services: Services, tenant: TenantId, *duplicates: Subje
     Raises:
         Unavailable: the key store does not answer.
     """
+    # To destroy keys that are destroyed already is one statement without an effect.
     others = await newest_aliases(services.data, tenant, most=FINISHED_ALONG)
     return await services.keyring.destroy_subject_keys(tenant, [*duplicates, *others])
 

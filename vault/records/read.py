@@ -108,6 +108,7 @@ async def read_fields(
         raise InvalidInput(f"a read names 1 to {MOST_FIELDS} fields, each once", code="invalid-fields")
     if reason is not None and len(reason) > LONGEST_REASON:
         raise InvalidInput(f"a reason has at most {LONGEST_REASON} characters", code="invalid-reason")
+    # Counted by subjects and not by calls: a batch of 1,000 reads out as much as 1,000 calls.
     if not services.limits.try_take(caller.principal, "read", len(subjects)):
         await services.limits.take(caller.principal, "read", len(subjects))
     decision = await decide(services, caller, "read", purpose, fields, verb="read")  # 2-5
@@ -148,6 +149,7 @@ async def _show(
             await _record_damage(read, found, error)
             raise
     # A partial erasure may have resealed the values since the keys were cached: fetch everything once more.
+    # All of them: which value did not open is not known here, and a batch is rarely repeated.
     for subject in read.subjects:
         services.keyring.evict(tenant, subject)
     return await _show(read, retried=True)
@@ -181,6 +183,7 @@ async def _results(
         else (subject, subject_keys)
         for subject, refusal in zip(found, refusals, strict=True)
     ]
+    # One moment for the whole answer, so that two values with one end are both shown, or neither.
     shown = await show_all(services, tenant, read.plan, [pair for pair in to_show if pair], moment)
     if len(shown) == len(subjects) and not decision.refused:
         return shown  # the common case
@@ -211,6 +214,7 @@ def _entry(
     subjects = [subject for subject in found if subject is not None]
     incomplete = [result for result in results if result.denied]  # empty for most batches
     empty = {result.subject for result in incomplete if not result.values}
+    # Of one subject the decision says it already.
     withheld = empty if len(results) > 1 else ()
     sealed: list[bytes] = []
     if reason is not None:  # sealed under each subject's own key, so that the erasure of the subject erases it too

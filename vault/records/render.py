@@ -95,6 +95,7 @@ class Items(NamedTuple):
             tuple(item.field for item in views),
             frozenset(item.field for item in views),
             all(item.view is None for item in views),
+            # A value is stored as canonical JSON, so that a clear one is put into the answer without being parsed.
             b"{" + b",".join([msgspec.json.encode(item.asked).replace(b"%", b"%%") + b":%b" for item in views]) + b"}",
             Picker(tuple(dict.fromkeys(item.field for item in views))),
             lasting.least,

@@ -125,6 +125,7 @@ class RequestChange:
             WrongState: the move is not possible from this state.
         """
         before = self.request.state
+        # Before anything changes: a move that is not possible leaves the request as it is.
         state = after(before, move)
         closed = {"closed_at": self.now} if state in CLOSED and before not in CLOSED else {}
         self.request = msgspec.structs.replace(
@@ -210,10 +211,13 @@ async def changing_request(
             if stored.request.subject != subject:  # a merge happened since, so these keys are another subject's
                 raise Unavailable("this person's entries are being merged at this moment", hint="send it again")
             pseudonym = await pseudonym_of(connection, caller.tenant, stored.request.subject)
+            # A node may have the keys of an erased person in its cache for some seconds; a note must not be sealed by
+            # them.
             if subject is not None and pseudonym is None and await is_erased(connection, caller.tenant, subject):
                 keys = None
             if keys is not None and subject is not None:
                 keys = (await current_keys(services, connection, caller.tenant, {subject: keys}))[subject]
+            # Under the lock: the number of the next event follows from it, and the note is sealed for that number.
             history = await events_of(connection, caller.tenant, request)
             request_before, details = stored.request, stored.details
             change = RequestChange(services, caller, connection, request_before, details, history, pseudonym, keys)

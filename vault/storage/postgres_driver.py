@@ -72,6 +72,8 @@ class PostgresLane:
         arguments: list[object] = []
         for table, rows in batch.items():
             if rows:
+                # An array a column: the text of the statement does not depend on the number of rows, and is prepared
+                # once.
                 shape, values = _row_by_row(table, rows) if _has_array(table) else _column_by_column(table, rows)
                 shapes.append(shape)
                 arguments += values
@@ -214,6 +216,7 @@ async def vacuum(url: str, tables: Sequence[str], *, patience: float) -> None:
     connection = await connect(url, patience, command_timeout=VACUUM_SECONDS)
     try:
         names = ", ".join(f'"{name}"' for name in tables)
+        # Indexes too, for they repeat digests and ids. Without truncation: that would lock out all readers.
         await connection.execute(f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) {names}")
     finally:
         await connection.close(timeout=patience)

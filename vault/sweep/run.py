@@ -137,6 +137,7 @@ class Sweeping:
             Overtaken: another process has taken it over.
             Unavailable: a database does not answer; the next runner continues from here.
         """
+        # First: what a killed sweep has taken out of the data must lose its keys, whatever this one finds to do.
         await self._end_interrupted_erasures()
         while True:
             try:
@@ -162,6 +163,7 @@ class Sweeping:
     async def note(self, connection: AsyncConnection, counts: Counts, **changes: Any) -> None:
         """Save the progress in the transaction that made it."""
         run = replace(self._run, changed_at=self._services.clock.now(), counts=self._run.counts + counts, **changes)
+        # The row names its runner: who does not find its own name any more has been overtaken, and rolls back.
         if not await save_sweep(connection, self._tenant, run):
             raise Overtaken
         self._run = run
@@ -194,6 +196,7 @@ class Sweeping:
             counts = replace(run.counts, of=of)
             run = replace(run, kind="all", policy=active.version, cursor=None, check=None, counts=counts)
             self._run = run
+        # A confirmation is for the policies that were confirmed, and ends with them.
         if run.confirmed == run.policy:
             return True
         today = self._services.clock.now().date()
@@ -229,6 +232,7 @@ class Sweeping:
             await self._pace.wait(len(subjects))
             evaluations, _unreadable = await self._evaluate(subjects)
             plans = [evaluation.plan for evaluation in evaluations]
+            # A person with restricted data is put off, and loses nothing by this sweep (Art. 18(1)(b) and (c)).
             losing += len([plan for plan in plans if plan.erases and plan.row.state != "restricted"])
             async with database.transaction() as connection:
                 await self.note(connection, Counts())  # a sign of life
@@ -268,6 +272,7 @@ class Sweeping:
         try:
             await apply_plans(self._services, self._tenant, self._run.id, evaluations, self.note)
         except CannotOpen:
+            # One by one now, so that one value that does not open keeps back its subject alone.
             for evaluation in evaluations:
                 try:
                     await apply_plans(self._services, self._tenant, self._run.id, [evaluation], self.note)
@@ -298,6 +303,7 @@ class Sweeping:
         return evaluations, [subject for subject in expected if subject not in evaluated]
 
     async def _put_off(self, connection: AsyncConnection, plans: Sequence[SubjectPlan]) -> None:
+        # Locked, so that a mark which a writer has set in between is seen, and not overwritten.
         await locked_subjects(connection, self._tenant, [plan.subject for plan in plans])
         records = [record for plan in plans for record in plan.records]
         later = [postponed(record) for record in records if record.row.due_at != record.due]
