@@ -169,6 +169,7 @@ async def append_events(
     for event in events:
         state = apply(state, event)
     await services.consents.add(connection, tenant, events)
+    # The state on the row is what reads decide by: in the transaction of the events, so that it is never behind.
     await set_standing(connection, tenant, subject, pack(state), restricted=stays_restricted(row, state))
     # A failure of the restore ledger aborts the transaction: a restore must never forget a denial that was accepted.
     await record_denials(services, tenant, events)
@@ -232,6 +233,7 @@ async def compare(services: Services, tenant: TenantId) -> AsyncIterator[Compari
 def _difference(row: Row[tuple[object, ...]], events: Sequence[Event]) -> Difference | None:
     if row.state in GONE:
         return None  # the events that remain are proof only; no state follows from them
+    # Holds are no events of the person, and follow from no event.
     by_events, on_row = fold(events), replace(unpack(row.standing), holds=())
     restricted = row.state == "restricted"
     if by_events == on_row and restricted == (by_events.restricted_at is not None):
@@ -262,6 +264,7 @@ async def repair(services: Services, connection: AsyncConnection, tenant: Tenant
     if row is None or row.state in GONE:
         return
     events = (await services.consents.events_of(connection, tenant, [subject])).get(subject, [])
+    # Holds do not follow from events: a repair must not lift them.
     state = replace(fold(events), holds=unpack(row.standing).holds)
     await set_standing(connection, tenant, subject, pack(state), restricted=state.restricted_at is not None)
     await mark_due(connection, tenant, [subject], services.clock.now())

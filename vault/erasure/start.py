@@ -104,17 +104,20 @@ async def _begin(change: RequestChange) -> float | None:
     if under_way is not None and under_way.facts.cause == store.RETENTION:
         return SOON  # a sweep erases what has ended, and not what was requested
     if under_way is not None and under_way.facts.scope != scope and not under_way.is_whole:
+        # Waits and does not join: an erasure with a narrower scope would leave a part of what was asked for.
         if under_way.request is None or await _is_carried_out(change, subject, under_way):
             return SOON
         await _give_up(change, under_way)
         under_way = None
     whole = next((erasure for erasure in earlier if erasure.is_whole), None)
+    # Erased as a whole already: the request gets the certificate of that erasure.
     joined = under_way or (whole if row.state == "erased" else None)
     if joined is None:
         joined = store.Erasure(
             id=new_id(), request=request.id, subject=subject, state="begun", started_at=change.now,
             changed_at=change.now, facts=store.Facts(scope=scope),
         )  # fmt: skip
+        # A unique index stops a second one that begins at the same moment; its caller tries again.
         await store.add_erasure(connection, tenant, joined)
     change.request = replace(request, erasure=joined.id)
     return None
@@ -169,6 +172,7 @@ async def keep_for_claims(services: Services, caller: Caller, request: UUID, cla
     active = services.policies.active(caller.tenant)
     claim = _checked(active.policy_set.catalogue, claim, reason, services.clock.now().date())
     async with changing_request(services, caller, request) as change:
+        # Once the job runs, the verdict may have been made without this claim.
         is_open = change.request.state in OPEN and change.request.state != "in_progress"
         if not kind_of(change).erases or not is_open or change.keys is None:
             raise Conflict("this request is not an erasure from which fields can still be kept", code="wrong-state")

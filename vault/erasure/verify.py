@@ -68,6 +68,7 @@ async def scrub(services: Services, tenant: TenantId, erasure: Erasure) -> float
     Returns:
         None if they are clean; else the seconds until the next attempt, because a reader was in the way.
     """
+    # The key store first: once its files are clean, copies of the data elsewhere do not open any more.
     if not (await services.keyring.scrub() and await services.data.scrub(owned_tables(services.personal_data))):
         return SOON
     await advance(services, tenant, erasure.id, "destroyed", "scrubbed")
@@ -97,6 +98,7 @@ async def check_remains(services: Services, tenant: TenantId, erasure: Erasure) 
 async def scan(services: Services, tenant: TenantId, erasure: Erasure) -> ErasureCheck:
     """Scan the key store's files for destroyed keys, and the rows for what should not be there."""
     subject = SubjectId(erasure.subject)
+    # Of a person without a key the register has no version; the first one is looked for all the same.
     newest = max(erasure.facts.newest, 1)
     scanned = await services.keyring.remains(tenant, subject, kept=erasure.key_version, newest=newest)
     keys = scanned.keys
@@ -112,6 +114,7 @@ async def advance(
     """Move an erasure to its next state; does nothing if it is no longer in the state before."""
     async with services.data.transaction() as connection:
         current = await find_erasure(connection, tenant, erasure, lock=True)
+        # A step that was killed after its commit is called again, and finds its work done.
         if current is not None and current.state == before:
             done = replace(current, state=after, changed_at=services.clock.now(), facts=replace(current.facts, **facts))
             await save_erasure(connection, tenant, done)
@@ -142,6 +145,7 @@ async def _scan_rows(services: Services, tenant: TenantId, erasure: Erasure) -> 
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     async with services.data.reading() as connection:
         remains = sum([await owner.remains(connection, tenant, erasure) for owner in services.personal_data])
+        # Without a version nothing was kept: then the owners count every row as a remain.
         records = [] if erasure.key_version is None else await records_of(connection, tenant, subject)
     wrong = sum(_unreadable(tenant, keys, row) for row in records)
     return len(records) + remains, wrong + remains if erasure.is_whole else wrong
@@ -215,6 +219,7 @@ async def certify(services: Services, tenant: TenantId, erasure: Erasure) -> Non
     policy_set = services.policies.active(tenant).policy_set
     async with services.data.transaction() as connection:
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
+        # Under the lock: two processes may hold the job for a moment, and there is one certificate.
         if current is None or current.state != "checked":
             return
         now = services.clock.now()

@@ -154,12 +154,14 @@ async def place_hold(
     view = Hold.model_validate(hold)
     async with services.data.transaction() as connection:
         change = _Change(services, caller, connection, "place-hold")
+        # Locked before the marks are set: an erasure or a sweep of these subjects has ended, or sees the hold.
         rows = await _lock_existing(change, draft.subjects, at="/subjects")
         await store.add_hold(connection, caller.tenant, hold)
         await store.add_subjects(connection, caller.tenant, hold.id, list(rows))
         await store.put_marks(connection, caller.tenant, rows, hold)
         if on_commit is not None:
             await on_commit(connection, view)
+        # Last: the ledger is another database, and the lines are true only if the transaction commits.
         await change.record(hold, rows, added=list(rows))
     return view
 
@@ -184,6 +186,7 @@ async def change_hold(services: Services, caller: Caller, hold_id: UUID, changes
         change = _Change(services, caller, connection, "change-hold")
         before, subjects = await _lock_active(change, hold_id)
         added = sorted({*changes.add} - {*subjects})
+        # Only those that it covers: to remove others is no error, and is not on record.
         removed = sorted({*changes.remove} & {*subjects})
         after = _changed(before, changes, people=len(subjects) + len(added) - len(removed))
         await _require_at_rest(change, hold_id, added)
@@ -220,6 +223,7 @@ async def lift_hold(services: Services, caller: Caller, hold_id: UUID, *, reason
         change = _Change(services, caller, connection, "lift-hold")
         before, subjects = await _lock_active(change, hold_id)
         rows = await _lock_covered(change, hold_id, subjects)
+        # What ended in the meantime becomes due here, in the transaction that lifts the hold.
         await release(services, connection, caller.tenant, hold_id, rows)
         lifted = replace(
             before, state="lifted", lifted_at=services.clock.now(), lifted_by=caller.principal.id, reason=reason

@@ -111,6 +111,7 @@ def rule_out(purpose: Purpose, shown: FieldView, action: str, day: date) -> Verd
 
 def weigh(rulings: Sequence[Ruling], purpose: str, resource: str, action: str) -> Verdict:
     """Step 5: combine the answers of casbin for all roles. One deny outweighs every allow."""
+    # Of all roles, first: a further role must never give back what one of them is denied.
     denied = next((ruling for ruling in rulings if ruling.rule is not None and ruling.rule.effect == "deny"), None)
     if denied is not None:
         detail = "A rule denies it, and no other rule outweighs a deny. Only the privacy team can change the rule."
@@ -132,6 +133,7 @@ def holds_until(purpose: Purpose, notices: Notices, day: date) -> datetime | Non
     changes = [purpose.valid_from, purpose.valid_until and purpose.valid_until + timedelta(days=1)]
     if purpose.notice is not None:
         changes.append(notices.next_change(purpose.notice.partition("@")[0], day))
+    # At midnight in UTC, as days are counted everywhere else.
     upcoming = [change for change in changes if change is not None and change > day]
     return datetime.combine(min(upcoming), time(), UTC) if upcoming else None
 
@@ -289,11 +291,15 @@ class Decisions:
 
     def _ask(self, roles: Iterable[str], purpose: str, resource: str, action: str) -> Iterator[Ruling]:
         for role in dict.fromkeys(roles):
+            # Roles come from a token or a row, and may be older than the policies. One that no rule names grants
+            # nothing.
             if role in self._roles:
                 yield self._ruling(role, purpose, resource, action)
 
     def _ruling(self, role: str, purpose: str, resource: str, action: str) -> Ruling:
         key = (role, purpose, resource, action)
+        # `may` asks on the event loop while `decide` asks in its thread, and casbin's model is not made for two at
+        # once.
         with self._lock:
             ruling = self._rulings.get(key)
             if ruling is None:

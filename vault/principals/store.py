@@ -192,6 +192,7 @@ class Principals:
         # An unknown key costs the same comparison as a known one, so that timing does not reveal which keys exist.
         if not matches(presented, stored) or revoked_at is not None:
             raise not_authenticated()
+        # A key may expire before its entry in the cache does: the shorter of the two counts.
         lifetime = (expires_at - self._clock.now()).total_seconds()
         principal = to_principal(shown)
         if lifetime <= 0 or principal.state != "active":
@@ -294,8 +295,10 @@ class Principals:
         changed = await connection.execute(
             update(API_KEY).where(*is_the_key, _k.revoked_at.is_(None)).values(revoked_at=self._clock.now())
         )
+        # A key that is revoked already is no error: the call may be repeated.
         if changed.rowcount == 0 and (await connection.execute(select(_k.id).where(*is_the_key))).first() is None:
             raise NotFound("there is no such API key")
+        # Here at once; other nodes follow when their entry expires.
         self._cache.forget(key)
         return changed.rowcount > 0
 
@@ -354,6 +357,7 @@ class Principals:
         )
         if changed.rowcount == 0:
             raise NotFound("there is no such principal")
+        # Before the commit, so that no call between the two finds the old roles; it is not cached again for a minute.
         self._cache.forget(principal)
 
 

@@ -97,6 +97,7 @@ def pack(body: Mapping[str, Stored], occurred_at: datetime | None) -> bytes:
     shared: dict[tuple[object, ...], list[str]] = {}
     for field, stored in body.items():
         shared.setdefault(msgspec.structs.astuple(stored)[1:], []).append(field)
+    # Packed once more within the body: a read that needs no origin does not decode them.
     origins = _encode([[*origin, fields] for origin, fields in shared.items()])
     values = {field: stored.sealed for field, stored in body.items()}
     since = earliest_collected(body) if occurred_at is None else to_microseconds(occurred_at)
@@ -160,6 +161,7 @@ def unpack(packed: bytes) -> dict[str, Stored]:
     body = open_body(packed)
     try:
         origins = {field: origin for origin in _decode_origins(body.origins) for field in origin.fields}
+        # A value without an origin is damage and not a value without an end: it must not be shown for ever.
         return {field: _stored(sealed, origins[field]) for field, sealed in body.values.items()}
     except (msgspec.MsgspecError, KeyError):
         raise CannotOpen from None
@@ -262,6 +264,7 @@ def record_rows(maker: Maker, keys: SubjectKeys, record: NewRecord) -> Rows:
         if field.indexes and name in values
         for digest in digests(index_keys, field, values[name])
     ]
+    # Short digests of two values may be equal, and a row of the index is unique.
     return Rows(row, list(dict.fromkeys(index)))
 
 
@@ -291,6 +294,7 @@ def may_collide(field: Field) -> bool:
 
 def search_digest(keys: IndexKeys, field: Field, index: Index, text: str) -> bytes:
     """Return the digest that a search for a normalised text looks up."""
+    # A longer beginning is looked up by its first letters; the candidates are compared with the whole text.
     part = text[: PREFIXES.stop - 1] if index.kind == "prefix" else text
     return keys.digest(_key_name(field, index.kind, part), part, bits=index.bits)
 
@@ -315,6 +319,7 @@ def _parts(kind: str, text: str) -> Iterable[str]:
     if kind == "prefix":
         return (text[:size] for size in PREFIXES if size <= len(text))
     size = tail_length(kind)
+    # A shorter text has no such end: indexed as a whole, it would be confirmed in full by a search.
     return (text[-size:],) if len(text) >= size else ()
 
 
@@ -325,6 +330,7 @@ def _key_name(field: Field, kind: str, part: str) -> str:
 
 def subject_row(maker: Maker, subject: SubjectId) -> tuple[TenantId, SubjectId, Pseudonym, str, datetime, None]:
     """Build the row of a new subject, with a random pseudonym."""
+    # Random, and not by time as other ids: the audit log must not show when a person became a customer.
     return (maker.tenant, subject, Pseudonym(random_id()), "active", maker.now, None)
 
 
