@@ -177,11 +177,45 @@ def _bomb(pa, kind):
     return pa.table({"no": numbers, "name": cells}), {"compression": "zstd", **how}
 
 
+def _forge(path, metadata):
+    """Rewrite the footer, so that it says that all columns are tiny and plain."""
+    data = bytearray(path.read_bytes())
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = bytes(data[-8 - length : -8])
+    forged = footer
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            size = metadata.row_group(group).column(index).total_uncompressed_size
+            true = b"\x16" + _varint(2 * size)  # field 6, the size, as a number of 64 bits
+            assert true in forged
+            forged = forged.replace(true, b"\x16" + _varint(2, len(true) - 1))
+    for encoding in (7, 8):  # in the list of the column's encodings
+        for head in (b"\x19\x15", b"\x19\x25", b"\x19\x35", b"\x19\x45"):
+            start = 0
+            while (start := forged.find(head, start)) >= 0:
+                start += 2
+                number = head[1] >> 4
+                listed = forged[start : start + number].replace(bytes([2 * encoding]), b"\0")
+                forged = forged[:start] + listed + forged[start + number :]
+    data[-8 - length : -8] = forged
+    path.write_bytes(data)
+
+
+def _varint(number, length=0):
+    """Write a number, with as many bytes as are asked for."""
+    parts = []
+    while number > 127 or len(parts) + 1 < length:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+@pytest.mark.parametrize("forged", [False, True], ids=["honest", "forged"])
 @pytest.mark.parametrize(
     "kind",
     ["dictionary", "large-strings", "binary", "compressed", "prefixes", "fixed-size", "lists", "long-lists", "structs"],
 )
-def test_a_small_parquet_file_does_not_become_many_bytes(tmp_path, monkeypatch, kind):
+def test_a_small_parquet_file_does_not_become_many_bytes(tmp_path, monkeypatch, kind, forged):
     """The bound is lowered here, as a file beyond the real one would take long to write."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -192,6 +226,11 @@ def test_a_small_parquet_file_does_not_become_many_bytes(tmp_path, monkeypatch, 
     assert path.stat().st_size < 1_500_000
     expected = table.column("name").to_pylist()
     del table
+    if forged:
+        _forge(path, pq.read_metadata(path))
+        columns = [pq.read_metadata(path).row_group(0).column(index) for index in range(2)]
+        assert {column.total_uncompressed_size for column in columns} == {1}
+        assert not {"RLE_DICTIONARY", "DELTA_BYTE_ARRAY"} & {each for column in columns for each in column.encodings}
     monkeypatch.setattr(readers, "DECODED_AT_ONCE", 500_000)
     sizes = []
     rows_of = ParquetReader._rows_of
@@ -208,10 +247,25 @@ def test_a_small_parquet_file_does_not_become_many_bytes(tmp_path, monkeypatch, 
         start = chunk.span.start
         assert [row[0] for row in rows] == [str(start + i) for i in range(len(rows))]
         assert [row[1] for row in rows] == expected[start : start + len(rows)]
-        if kind == "dictionary":
+        if kind == "dictionary" and not forged:
             assert len({id(row[1]) for row in rows}) <= 2  # equal texts are one text
     assert max(sizes) < 1_500_000
     assert len(chunks) == 20
+
+
+def test_a_page_with_a_damaged_header_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"no": ["1"], "name": ["Ada"]}), path)
+    whole = path.read_bytes()
+    column = pq.read_metadata(path).row_group(0).column(1)
+    start = min(column.dictionary_page_offset, column.data_page_offset)
+    for damage in (b"\0", b"\xff" * 16, b"\x19\xf5" + b"\xff" * 9, b"\x1c" * 40):
+        path.write_bytes(whole[:start] + damage + whole[start + len(damage) :])
+        with pytest.raises(InvalidInput, match="row group 1"):
+            list(open_reader(MAPPING, path).read(Span(0, 1, 1)))
 
 
 def test_a_row_group_that_is_too_large_is_refused_in_words(tmp_path, monkeypatch):

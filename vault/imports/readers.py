@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from importlib import import_module
 from itertools import pairwise
+from mmap import ACCESS_READ, mmap
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
@@ -16,6 +17,7 @@ import msgspec
 
 from vault.errors import InvalidInput, Misconfigured
 from vault.imports.mapping import format_of
+from vault.imports.parquet_pages import BadPage, Pages, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -275,7 +277,7 @@ def load_pyarrow() -> ModuleType:
 
 
 class ParquetReader:
-    """A Parquet file. Its rows are numbered from 1.
+    """A Parquet file. Its rows are numbered from 1. Its pages, and not its footer, say how much is decoded at once.
 
     Chunks are mostly read in order, so the last decoded batch is kept and decoding continues after it.
     """
@@ -291,6 +293,8 @@ class ParquetReader:
             self._file = self._pa.parquet.ParquetFile(path, memory_map=True, read_dictionary=self._texts)
         except (self._pa.ArrowInvalid, self._pa.ArrowNotImplementedError):
             raise InvalidInput("the file is no Parquet file", code="not-parquet") from None
+        with path.open("rb") as content:
+            self._content = memoryview(mmap(content.fileno(), 0, access=ACCESS_READ))
         present = self._file.schema_arrow.names
         self.columns = present if columns is None else [name for name in present if name in columns]
         metadata = self._file.metadata
@@ -343,7 +347,7 @@ class ParquetReader:
         """Return how many rows of a row group to decode together.
 
         Raises:
-            InvalidInput: the group is too large for any number of rows.
+            InvalidInput: the group is too large for any number of rows, or damaged.
         """
         rows: int
         size = shared = 0
@@ -351,10 +355,19 @@ class ParquetReader:
         for index in range(metadata.num_columns):
             column = metadata.column(index)
             if column.path_in_schema in columns or column.path_in_schema.partition(".")[0] in columns:
-                repeated = 8 * column.num_values if column.num_values > metadata.num_rows else 0  # of lists
-                size += column.total_uncompressed_size + repeated
-                if repeated or not self._is_as_large_as_stored(column):
-                    shared += column.total_uncompressed_size + repeated
+                try:
+                    pages = pages_of(self._content, column)
+                except BadPage:
+                    raise InvalidInput(
+                        f"row group {group + 1} of the file is damaged",
+                        code="not-parquet",
+                        hint="write the file again",
+                    ) from None
+                repeated = 8 * pages.values if pages.values > metadata.num_rows else 0  # of lists
+                stored = max(pages.size, column.total_uncompressed_size) + repeated
+                size += stored
+                if repeated or not self._is_as_large_as_stored(column, pages):
+                    shared += stored
         if size > LARGEST_GROUP:
             raise InvalidInput(
                 f"row group {group + 1} of the file has more than 1 GiB in the columns that are read",
@@ -366,14 +379,14 @@ class ParquetReader:
             rows = min(rows, DECODED_AT_ONCE // shared)
         return max(rows, 1)
 
-    def _is_as_large_as_stored(self, column: pa.ColumnChunkMetaData) -> bool:
+    def _is_as_large_as_stored(self, column: pa.ColumnChunkMetaData, pages: Pages) -> bool:
         """Return whether the values that are read take no more bytes than their decompressed pages, with 8 a row."""
         name = column.path_in_schema
         if column.physical_type not in {"BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"} or name in self._decimals:
             return True
-        if "DELTA_BYTE_ARRAY" in column.encodings:  # the start of a value is that of the one before
+        if "DELTA_BYTE_ARRAY" in pages.encodings:  # the start of a value is that of the one before
             return False
-        return name in self._texts or not any("DICTIONARY" in encoding for encoding in column.encodings)
+        return name in self._texts or not any("DICTIONARY" in encoding for encoding in pages.encodings)
 
     def _is_text(self, kind: pa.DataType) -> bool:
         types = self._pa.types
