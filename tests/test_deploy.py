@@ -4,10 +4,14 @@ import configparser
 import re
 import shutil
 import subprocess
+import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from vault.settings import Settings
 
@@ -163,3 +167,58 @@ def test_unit_is_one_that_systemd_takes():
     command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(DEPLOY / "vault.service")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# --- hashes
+
+ROOT = DEPLOY.parents[1]
+HASHED = (DEPLOY / "requirements.hashes.txt").read_text()
+PIN = re.compile(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==([^ ;]+)(?: ; ([^\\\n]+?))? *\\?$", re.MULTILINE)
+
+
+def pins(text):
+    return {name: (version, marker) for name, version, marker in PIN.findall(text)}
+
+
+def test_the_hashed_versions_are_those_of_the_lock():
+    locked, hashed = pins((ROOT / "requirements.lock").read_text()), pins(HASHED)
+    assert len(hashed) > 50
+    assert {name: locked.get(name, ("no version",))[0] for name in hashed} == {
+        name: version for name, (version, _marker) in hashed.items()
+    }
+
+
+def test_everything_that_the_vault_needs_is_hashed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
+    names, todo = set(), [Requirement(each) for each in needed]
+    while todo:  # what is installed here says what it needs in turn
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        if name in names or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        names.add(name)
+        for each in requires(name) or ():
+            further = Requirement(each)
+            extras = requirement.extras or {""}
+            if not further.marker or any(further.marker.evaluate({"extra": extra}) for extra in extras):
+                todo.append(Requirement(each.partition(";")[0]))
+    assert names - pins(HASHED).keys() == set()
+
+
+def test_every_pin_has_hashes_and_no_index_is_named():
+    blocks = re.split(r"\n(?=[a-z0-9])", HASHED)[1:]
+    assert len(blocks) == len(pins(HASHED))
+    for block in blocks:
+        first, *rest = block.rstrip().split(" \\\n")
+        assert rest, first
+        assert all(re.fullmatch(r" {4}--hash=sha256:[0-9a-f]{64}", line) for line in rest), first
+    assert "://" not in HASHED
+
+
+def test_installs_for_use_take_hashed_artefacts_alone():
+    for file in (DEPLOY / "Dockerfile", ROOT / "docs" / "operating.md"):
+        text = file.read_text()
+        assert "/opt/vault/bin/pip install" in text
+        for arguments in re.findall(r"/opt/vault/bin/pip install ([^\n]*)", text):
+            assert "--require-hashes" in arguments or "--no-deps" in arguments, file.name
