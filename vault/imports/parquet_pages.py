@@ -70,8 +70,9 @@ def pages_of(file: memoryview, column: pa.ColumnChunkMetaData) -> Pages:
         for field, encoding in _HEADERS.items():
             page = header.get(field)
             if isinstance(page, dict):
-                encodings.add(_ENCODINGS.get(page.get(encoding), ""))
-                number = page.get(_VALUES)
+                named, number = page.get(encoding), page.get(_VALUES)
+                if isinstance(named, int):
+                    encodings.add(_ENCODINGS.get(named, ""))
                 if field != _DICTIONARY and isinstance(number, int):
                     values += max(number, 0)
         position = reader.position + compressed
