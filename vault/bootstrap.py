@@ -7,7 +7,7 @@ import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import make_url
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vault.backup.postgres_tools import PostgresTools
     from vault.consent.store import ConsentEvents
     from vault.crypto.providers import KeyProvider
+    from vault.health import TenantHealth
     from vault.jobs.runner import Jobs
     from vault.lifecycle.personal_data import PersonalData
     from vault.lifecycle.restore_ledger import RestoreLedger
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from vault.subjects.store import Subjects
 
 log = logs.get_logger()
+MEASURE_SECONDS: Final = 60.0
+
 shipped_policies = settings_module.shipped_policies
 unknown_variables = settings_module.unknown_variables
 
@@ -66,6 +69,7 @@ class Vault:
         self._keys = keys
         self._tombstones = tombstones
         self.periodic = PeriodicTasks()
+        self._health: list[TenantHealth] = []
 
     def start_jobs(self) -> None:
         """Follow the policies and erasures of other nodes, and run jobs and periodic tasks."""
@@ -77,8 +81,21 @@ class Vault:
         start("follow-policies", self.settings.policy_poll_seconds, services.policies.refresh, required=True)
         start("evict-keys", POLL_SECONDS, KeyEviction(services).poll, required=True)
         start("count-refusals", COUNT_SECONDS, services.audit_log.refusals.append_counts)
+        start("measure", MEASURE_SECONDS, self._measure)
         # The job engine takes most of a second to import: requests are answered first.
         start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services), self.periodic), delay=0.5)
+
+    async def _measure(self) -> None:
+        from vault.health import health_of
+
+        tenants = await self.services.keyring.tenants()
+        self._health = [await health_of(self.services, tenant) for tenant in tenants]
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return what is overdue, has failed or ends soon, as it was last measured; see :mod:`vault.health`."""
+        from vault.health import figures
+
+        return figures(self._health, self.services.clock.now())
 
     def databases(self) -> dict[Which, Database]:
         """Return the vault's databases by name."""

@@ -97,10 +97,12 @@ def serve(
             listening(address[0], address[1])
         if workers == 1:
             uvicorn.Server(config).run([listener])
+            log.info("stopped")
             return
     with bound(address[0], address[1], shared=True), _SharedFigures():
         workers_port: Any = _SharedPort(address[0], address[1])
-        Multiprocess(config, sockets=[workers_port]).run()
+        _Workers(config, sockets=[workers_port]).run()
+    log.info("stopped")
 
 
 def _is_loopback(host: str) -> bool:
@@ -152,6 +154,18 @@ def bound(host: str, port: int, shared: bool = False) -> socket.socket:
         ) from None
     listener.set_inheritable(True)
     return listener
+
+
+class _Workers(Multiprocess):
+    """The worker processes. One that has ended is replaced, and the log says so."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that have ended or do not answer."""
+        before = [process.pid for process in self.processes]
+        super().keep_subprocess_alive()
+        for old, process in zip(before, self.processes, strict=True):
+            if process.pid != old:
+                log.error("a worker had ended or did not answer, and was replaced", pid=old)
 
 
 class _SharedPort:

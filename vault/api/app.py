@@ -68,7 +68,7 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.in_flight_for = timedelta(seconds=vault.settings.request_deadline) + BEYOND_DEADLINE
     app.state.ready = vault.ready
     caches = {"data-keys": vault.services.keyring.stats, "decisions": lambda: _decisions(vault)}
-    app.state.sizes = Sizes(caches, vault.periodic.stats)
+    app.state.sizes = Sizes(caches, vault.periodic.stats, vault.figures)
     problems.install(app)
     # The hot route answers before FastAPI does. FastAPI needs to know its path too, to answer other methods with 405.
     app.add_api_route(read.PATH, governance.alive, methods=["POST"], include_in_schema=False)

@@ -22,6 +22,10 @@ COMMANDS = {
         "background",
         "Stop the server that `cdv serve --background` started; requests in progress are finished first.",
     ),
+    "doctor": (
+        "doctor",
+        "Check settings, keys, databases, policies, mail, backups and waiting work, and say what to do.",
+    ),
     "demo": (
         "demo",
         "Show what the vault does, with real HTTP requests and generated customers, one screen a chapter.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from functools import lru_cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
@@ -25,6 +26,14 @@ LATENCY = Histogram(
 READS = Counter("cdv_fields_read_total", "Field values shown.", registry=None)
 DENIALS = Counter("cdv_fields_denied_total", "Fields not shown, by code.", ["code"], registry=None)
 PROBLEMS = Counter("cdv_problems_total", "Requests refused as a whole, by code.", ["code"], registry=None)
+
+HEALTH = {
+    "cdv_jobs": ("Jobs that are not done.", "state"),
+    "cdv_overdue": ("What should have been done by now.", "what"),
+    "cdv_seconds_since": ("Seconds since something was last done.", "what"),
+    "cdv_seconds_until": ("Seconds until something ends.", "what"),
+}
+"""Metrics about the state of the vault as a whole: their texts and their label."""
 
 _ALL = (REQUESTS, LATENCY, READS, DENIALS, PROBLEMS)
 
@@ -65,9 +74,11 @@ class Sizes:
         self,
         read: Mapping[str, Callable[[], Mapping[str, float]]],
         periodic: Callable[[], Mapping[str, Mapping[str, float]]],
+        health: Callable[[], Mapping[str, Mapping[str, float]]] = dict,
     ) -> None:
         self._read = read
         self._periodic = periodic
+        self._health = health
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the current figures."""
@@ -81,6 +92,15 @@ class Sizes:
             for figure, value in figures.items():
                 family.add_metric([work, figure], value)
         yield family
+        family = GaugeMetricFamily("cdv_build_info", "The version of the program.", labels=["version"])
+        family.add_metric([version("customer-data-vault")], 1)
+        yield family
+        health = self._health()
+        for name, (text, label) in HEALTH.items():
+            family = GaugeMetricFamily(name, text, labels=[label])
+            for what, value in health.get(name, {}).items():
+                family.add_metric([what], value)
+            yield family
 
 
 def exposition(sizes: Sizes, *, shared: str | None) -> bytes:
