@@ -23,6 +23,7 @@ from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
 from vault.periodic import PeriodicTasks
 from vault.storage.database import Database
+from vault.storage.diagnosis import TITLES, VARIABLES, explained
 from vault.storage.migrate import is_current, upgrade
 
 if TYPE_CHECKING:
@@ -107,9 +108,11 @@ class Vault:
         Raises:
             Unavailable: a database does not answer, or this process would decide on old data.
         """
-        await self.services.data.ping()
-        await self._keys.ping()
-        await self._tombstones.ping()
+        for which, database in self.databases().items():
+            try:
+                await database.ping()
+            except Unavailable as error:  # the name of its role, and neither place nor reason: any caller may ask
+                raise Unavailable(f"the {TITLES[which]} does not answer", hint=error.hint) from error
         if behind := [*self.periodic.behind(), *self.services.policies.behind()]:
             raise Unavailable(
                 f"this process is behind: {', '.join(behind)}", hint="the log of the process says what failed"
@@ -192,6 +195,8 @@ async def upgrade_databases(folder: Path, **overrides: Any) -> dict[str, tuple[s
         database = Database(url, timeout=60)
         try:
             changed[which] = await upgrade(database, which)
+        except Unavailable as error:
+            raise await explained(which, url, settings.database_timeout, error) from error
         finally:
             await database.close()
     return changed
@@ -421,9 +426,27 @@ def _verifier(given: settings_module.Oidc, clock: Clock) -> TokenVerifier:
     return TokenVerifier(issuer, clock)
 
 
+def _require_urls(settings: Settings) -> None:
+    """Require that a vault on PostgreSQL names its key store and ledger, unless they are files in its folder."""
+    for which, url in databases_of(settings).items():
+        is_default = url.startswith("sqlite") and settings.database_url.startswith("postgres")
+        if is_default and not Path(make_url(url).database or "").exists():
+            raise Misconfigured(
+                f"no {TITLES[which]}: set {VARIABLES[which]}",
+                hint="the main database is on PostgreSQL; every command and process needs the URLs of all three",
+            )
+
+
 async def _check_versions(vault: Vault) -> None:
+    settings = vault.settings
+    _require_urls(settings)
     for which, database in vault.databases().items():
-        if not await is_current(database, which):
+        try:
+            current = await is_current(database, which)
+        except Unavailable as error:
+            url = databases_of(settings)[which]
+            raise await explained(which, url, settings.database_timeout, error) from error
+        if not current:
             raise Misconfigured(
                 f"the {which} database is of another version than this program", hint="run `cdv db upgrade`"
             )

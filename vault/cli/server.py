@@ -25,7 +25,9 @@ from vault.cli.command import (
     without_collection,
 )
 from vault.cli.output import FAILED, emit, note, show_table
+from vault.errors import Unavailable
 from vault.storage.database import Database
+from vault.storage.diagnosis import explained
 from vault.storage.migrate import is_current
 
 if TYPE_CHECKING:
@@ -141,7 +143,10 @@ async def _status(folder: Path) -> tuple[list[tuple[str, str, bool]], Restore | 
     for which, url in databases_of(settings).items():
         database = Database(url, timeout=settings.database_timeout)
         try:
-            databases.append((which, database.dialect, await is_current(database, which)))
+            try:
+                databases.append((which, database.dialect, await is_current(database, which)))
+            except Unavailable as error:
+                raise await explained(which, url, settings.database_timeout, error) from error
             if which == "data" and databases[-1][2]:
                 restored = await waiting(database)
         finally:

@@ -1,0 +1,93 @@
+"""The operator learns which database cannot be used, where it is and why; and never a password."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from tests.vaults import problem
+from vault.bootstrap import open_vault
+from vault.errors import Misconfigured, Unavailable
+from vault.storage.diagnosis import place_of
+
+PASSWORD = "hunter2-canary"
+NAMES = {"database_url": "main database", "keystore_url": "key store", "ledger_url": "ledger"}
+
+
+async def opened(place, **changed):
+    async with open_vault(place.folder, **{**place.urls, **changed}):
+        raise AssertionError("it opened")
+
+
+def elsewhere(url, **parts):
+    return urlunsplit(urlsplit(url)._replace(**parts))
+
+
+def refused_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("setting", ["database_url", "keystore_url"])
+async def test_a_database_of_postgresql_that_is_not_there_is_named(postgres_place, setting):
+    url = elsewhere(postgres_place.urls[setting], path="/not_there")
+    with pytest.raises(Unavailable) as caught:
+        await opened(postgres_place, **{setting: url})
+    assert caught.value.detail.startswith(f"the {NAMES[setting]} (not_there at ")
+    assert 'database "not_there" does not exist' in caught.value.detail
+
+
+@pytest.mark.parametrize("setting", ["database_url", "keystore_url"])
+async def test_a_server_that_is_not_there_is_named_without_the_password(postgres_place, setting):
+    port = refused_port()
+    url = f"postgresql://vault:{PASSWORD}@127.0.0.1:{port}/vault"
+    with pytest.raises(Unavailable) as caught:
+        await opened(postgres_place, **{setting: url})
+    assert caught.value.detail.startswith(f"the {NAMES[setting]} (vault at 127.0.0.1:{port}): ")
+    assert "refused" in caught.value.detail.lower() or "connect" in caught.value.detail.lower()
+    assert PASSWORD not in f"{caught.value.detail} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("missing", ["keys", "ledger"])
+async def test_a_vault_on_postgresql_without_a_url_says_which_to_set(postgres_place, tmp_path, missing):
+    setting = {"keys": "keystore_url", "ledger": "ledger_url"}[missing]
+    (postgres_place.folder / f"{missing}.sqlite").unlink(missing_ok=True)
+    urls = {name: url for name, url in postgres_place.urls.items() if name != setting}
+    with pytest.raises(Misconfigured, match=rf"no {NAMES[setting]}: set CDV_{setting.upper()}"):
+        async with open_vault(postgres_place.folder, **urls):
+            raise AssertionError("it opened")
+
+
+async def test_a_file_that_is_gone_or_no_database_is_named(sqlite_place):
+    file = sqlite_place.folder / "keys.sqlite"
+    file.write_bytes(b"no database at all, but long enough to be looked at as one" * 100)
+    with pytest.raises(Unavailable) as caught:
+        await opened(sqlite_place)
+    assert caught.value.detail == f"the key store ({file}): file is not a database"
+
+
+async def test_readiness_names_the_role_and_nothing_else(sqlite_node, monkeypatch):
+    async def fails():
+        raise Unavailable("the database did not answer in time (Secret)")
+
+    monkeypatch.setattr(sqlite_node.vault._keys, "ping", fails)
+    answer = await sqlite_node.call(None, "GET", "/readyz")
+    body = problem(answer, 503, "unavailable")
+    assert body["detail"] == "the key store does not answer"
+    assert str(sqlite_node.place.folder) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (f"postgresql://u:{PASSWORD}@db.example.org:5544/vault?sslmode=require", "vault at db.example.org:5544"),
+        (f"postgresql://u:{PASSWORD}@db.example.org/vault", "vault at db.example.org:5432"),
+        ("postgresql:///vault?host=/run/pg", "vault at /run/pg:5432"),
+        ("sqlite:////srv/vault/keys.sqlite", "/srv/vault/keys.sqlite"),
+    ],
+)
+def test_a_place_has_no_secrets(url, place):
+    assert place_of(url) == place
