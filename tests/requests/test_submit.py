@@ -196,7 +196,7 @@ FAULTS = [
     ({"scope": {"fields": [WORD]}}, "/scope/fields/0", "unknown-field"),
     ({"scope": {"collections": ["profile", WORD]}}, "/scope/collections/1", "unknown-collection"),
     ({"scope": {"purposes": [WORD]}}, "/scope/purposes/0", "unknown-purpose"),
-    ({"received_at": "2026-03-05T12:01:01Z"}, "/received_at", "out-of-range"),
+    ({"received_at": "2026-03-05T12:01:01Z"}, "/received_at", "event-in-future"),
     ({"received_at": "2026-01-04T11:59:59Z"}, "/received_at", "out-of-range"),
     ({"received_at": "0001-01-01T00:00:00+14:00"}, "/received_at", "out-of-range"),
     ({"details": {"text": "x" * 66_000}}, "/details", "too-long"),

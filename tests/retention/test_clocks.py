@@ -70,7 +70,7 @@ async def test_newest_clock_is_by_day_of_occurrence_not_of_arrival(node):
 
 async def test_record_with_a_future_date_counts_as_contact_today(node):
     subject = await node.create()
-    await buy(node, subject, "2206-03-05T12:00:00Z")
+    await buy(node, subject, "2026-03-06T12:00:00Z")
     assert await newest(node, subject) == {"purchase": TODAY}
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vault.catalogue.model import CLEAR, HOME, Catalogue, Collection, Field, Index, Origin, Risk, Sensitivity, is_within
+from vault.catalogue.retention import DURATION, Period, read_period
 from vault.catalogue.toml_document import Form, Table, did_you_mean
 from vault.catalogue.types import PARAMETERS, TYPES, is_one_of
 
@@ -27,6 +28,9 @@ DPV = Form(
     "is not such a term",
     "write a term such as pd:EmailAddress",
 )
+
+AHEAD = Period(0, 1)
+"""How far ahead a record may be dated unless its collection says so: in some places it is tomorrow already."""
 
 SPECIAL = (
     "user.biometric",
@@ -84,11 +88,12 @@ def _collection(name: str, table: Table, fields: Mapping[str, Field]) -> Collect
         table.take(key)
     if many == (name == HOME):
         table.wrong("many", "is not possible", "the profile is `many = false`, and only the profile")
+    ahead = read_period(table.optional("ahead", most=20, form=DURATION) or "") or AHEAD
     if not fields:
         remedy = f"declare [field.{name}.…] or take it out"
         table.fault((), "empty-collection", f"{table.where} has no fields", remedy)
     table.finish()
-    return Collection(name, title, many, fields, description)
+    return Collection(name, title, many, fields, ahead, description)
 
 
 def _check_name(name: str, table: Table) -> None:

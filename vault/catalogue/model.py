@@ -19,6 +19,7 @@ from vault.ids import FieldName, PurposeName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from vault.catalogue.retention import Period
     from vault.catalogue.types.base import Options
 
 
@@ -181,12 +182,16 @@ class FieldView:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Collection:
-    """A kind of record. ``many`` is false where a subject has exactly one, as with the profile."""
+    """A kind of record. ``many`` is false where a subject has exactly one, as with the profile.
+
+    ``ahead`` is how far ahead of the present a record may be dated, such as an agreed delivery.
+    """
 
     name: str
     title: str
     many: bool
     fields: Mapping[str, Field]
+    ahead: Period
     description: str = ""
 
 

@@ -20,6 +20,7 @@ from vault.cli.output import emit, note, show_table, warn
 from vault.clock import Clock
 from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT
+from vault.moments import read_moment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -209,8 +210,8 @@ def parse_moment(typed: str, now: datetime, *, forward: bool) -> datetime:
             return now + timedelta(days=int(days[1])) * (1 if forward else -1)
         if len(typed) == len("2027-01-31"):
             return datetime.combine(date.fromisoformat(typed), time(), UTC)
-        moment = datetime.fromisoformat(typed)
-        if moment.tzinfo is not None:
+        moment = read_moment(typed)
+        if moment is not None and moment.tzinfo is not None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass

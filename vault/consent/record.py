@@ -17,10 +17,11 @@ from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.model import NO
 from vault.consent.store import EVENT
 from vault.consent.transaction import Change, changing, keys_of
-from vault.consent.validation import SKEW, check, ends_at
+from vault.consent.validation import check, ends_at
 from vault.consent.views import RecordedConsent, SignalResult
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.lifecycle.key_fence import current_keys
+from vault.moments import SKEW
 
 if TYPE_CHECKING:
     from datetime import datetime

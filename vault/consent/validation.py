@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
@@ -15,10 +15,10 @@ import msgspec
 from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Article9
 from vault.catalogue.notices import LANGUAGE
-from vault.clock import to_microseconds
 from vault.consent.model import EXPLICIT, YES, By, Method
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
+from vault.moments import SKEW, moment_fault
 
 if TYPE_CHECKING:
     from vault.catalogue.model import Purpose
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 
 Decision = Literal["given", "refused", "withdrawn", "renewed"]
-SKEW: Final = timedelta(seconds=60)
-"""Tolerated error of the clocks of apps."""
 OF_THE_VAULT: Final = frozenset({"signal", "import"})
 """Methods of the vault itself. They do not express an agreement: a browser's signal denies, an import copies."""
 
@@ -168,10 +166,8 @@ def _check_method(statement: ConsentStatement, purpose: Purpose | None, faults: 
 
 
 def _check_times(policy_set: PolicySet, statement: ConsentStatement, now: datetime, faults: list[Fault]) -> None:
-    occurred = _moment(statement.occurred_at, "/occurred_at", faults)
-    until = _moment(statement.valid_until, "/valid_until", faults)
-    if occurred is not None and occurred > now + SKEW:
-        faults.append(Fault("/occurred_at", "event-in-future", "The time is in the future."))
+    occurred = _checked(statement.occurred_at, now + SKEW, "/occurred_at", faults)
+    until = _checked(statement.valid_until, None, "/valid_until", faults)
     if occurred is not None and occurred < now - policy_set.consent.backdate:
         days = policy_set.consent.backdate.days
         detail = f"At most {days} days may pass before a statement is recorded; import older ones."
@@ -184,14 +180,12 @@ def _check_times(policy_set: PolicySet, statement: ConsentStatement, now: dateti
         faults.append(Fault("/valid_until", "out-of-range", "The end is before the beginning."))
 
 
-def _moment(moment: datetime | None, at: str, faults: list[Fault]) -> datetime | None:
-    try:
-        if moment is not None:
-            to_microseconds(moment)
-    except ValueError:
-        faults.append(Fault(at, "out-of-range", "a time zone, and the years 1 to 9999 in UTC"))
-        return None
-    return moment
+def _checked(moment: datetime | None, latest: datetime | None, at: str, faults: list[Fault]) -> datetime | None:
+    fault = moment_fault(moment, at=at, latest=latest)
+    if fault is None:
+        return moment
+    faults.append(fault)
+    return None
 
 
 LONGEST = 500

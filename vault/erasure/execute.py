@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from vault.access.authorization import audit_entry, subject_not_found
 from vault.access.callers import system_caller
 from vault.catalogue.types import decode, encode, show
-from vault.clock import to_microseconds
+from vault.clock import LAST, to_microseconds
 from vault.consent.model import ConsentState
 from vault.consent.model import pack as pack_state
 from vault.consent.model import unpack as unpack_state
@@ -52,6 +52,7 @@ from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.requests.store import request_ids_of, requests_of
 from vault.retention.clocks import clocks_of_one
 from vault.retention.ends import SubjectData
+from vault.retention.schedule import DAY
 from vault.subjects.rows import EXTERNAL_IDS, digests, pack, unpack, view_name
 from vault.subjects.store import PROFILE, aliases_of, close_subjects, locked_subject, records_of
 
@@ -458,7 +459,7 @@ def _retained_records(execution: Execution, *, ends: bool) -> list[RetainedRecor
 def _ending(stored: Stored, verdict: Verdict) -> Stored:
     """Let a kept value end with the last day on which it is kept, or earlier, as it would have anyway."""
     ends = [
-        to_microseconds(datetime.combine(keep.until + timedelta(days=1), time(), UTC))
+        min(to_microseconds(datetime.combine(keep.until, time(), UTC)) + DAY, LAST)
         for keep in verdict
         if keep.until is not None
     ]

@@ -142,10 +142,14 @@ class CatalogueField(View):
 
 
 class CatalogueCollection(View):
-    """A collection of records; ``many`` if a person can have more than one record in it."""
+    """A collection of records; ``many`` if a person can have more than one record in it.
+
+    ``ahead`` is how far ahead of the present ``occurred_at`` of a record may lie, as a duration of ISO 8601.
+    """
 
     title: str
     many: bool
+    ahead: OmitIfNone[str] = None
     fields: dict[str, CatalogueField]
 
 
@@ -162,6 +166,7 @@ class CatalogueView(View):
             collection.name: CatalogueCollection(
                 title=collection.title,
                 many=collection.many,
+                ahead=str(collection.ahead) if collection.many else None,
                 fields={field.name: CatalogueField.of(field) for field in collection.fields.values()},
             )
             for collection in active.policy_set.catalogue.collections.values()

@@ -62,7 +62,7 @@ EXPLAINED: Final = {
     "unknown-notice": "There is no such version of a notice; `GET /v1/notices` lists them.",
     "notice-not-good": "The notice is about other purposes, is not in force yet, or was replaced by a newer version.",
     "unknown-language": "There is no such translation of the notice.",
-    "event-in-future": "The time is in the future: by more than a minute, or on a later day than today (UTC).",
+    "event-in-future": "The time lies ahead by more than is tolerated: by a minute, or as a collection says.",
     "event-too-old": "The event is older than consent.toml accepts. Import older events.",
     "invalid-channel": "A channel is named by 1 to 64 of a-z, 0-9, - and _.",
     "invalid-jurisdiction": "A jurisdiction is a country (ISO 3166-1, `IE`) or a part of one (ISO 3166-2, `US-CA`).",

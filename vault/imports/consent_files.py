@@ -120,9 +120,8 @@ class ConsentLineParser:
     def _moment(self, number: int, row: Row, name: str, faults: list[LineFault]) -> datetime | None:
         try:
             return self._moments[name](row)
-        except (ValueProblem, OverflowError):
-            detail = "must be a date or time in the format of the mapping"
-            faults.append(LineFault(number, "bad-format", name, detail))
+        except ValueProblem as problem:
+            faults.append(LineFault(number, problem.code, name, problem.detail))
             return None
 
     def _subject(

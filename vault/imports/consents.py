@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.catalogue.model import Article9
-from vault.clock import to_microseconds
 from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.legal_ground import may_object
 from vault.consent.model import EXPLICIT, YES, Method, apply, pack
@@ -25,6 +24,7 @@ from vault.consent.validation import CheckedStatement, ends_at, word_faults
 from vault.errors import Fault
 from vault.ids import Pseudonym
 from vault.lifecycle.key_fence import current_keys
+from vault.moments import SKEW, moment_fault
 from vault.subjects.rows import composed, external_digest, is_external_id
 from vault.subjects.store import GONE, locked_subjects, mark_due, set_standing
 
@@ -94,16 +94,17 @@ def _method_faults(statement: ConsentStatement, purpose: Purpose) -> list[Fault]
 def _time_faults(statement: ConsentStatement, now: datetime) -> list[Fault]:
     occurred, until = statement.occurred_at, statement.valid_until
     faults = [
-        Fault(at, "out-of-range", "a time zone, and the years 1 to 9999 in UTC")
-        for at, moment in (("/occurred_at", occurred), ("/valid_until", until))
-        if moment is not None and not _is_storable(moment)
+        fault
+        for fault in (
+            moment_fault(occurred, at="/occurred_at", latest=now + SKEW),
+            moment_fault(until, at="/valid_until"),
+        )
+        if fault is not None
     ]
     if faults:
         return faults
     if occurred is None:
         return [Fault("/occurred_at", "missing", "Give the time of the statement.")]
-    if occurred > now:
-        return [Fault("/occurred_at", "event-in-future", "The time of the statement is in the future.")]
     if until is not None and not statement.is_yes:
         return [Fault("/valid_until", "out-of-range", "Only consent can have an end.")]
     if until is not None and until <= occurred:
@@ -129,14 +130,6 @@ def _text_faults(policy_set: PolicySet, statement: ConsentStatement, text: Notic
     if statement.purpose not in next(iter(texts.values())).purposes:
         return [Fault("/notice", "notice-not-good", "The notice is not about this purpose.")]
     return []
-
-
-def _is_storable(moment: datetime) -> bool:
-    try:
-        to_microseconds(moment)
-    except ValueError:
-        return False
-    return True
 
 
 MOST = 1_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 import string
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from vault.catalogue.types import TYPES, ValueProblem
 from vault.imports.mapping import as_cell, columns_in, iter_cells
+from vault.moments import RANGE, in_utc, moment_fault, read_moment
 from vault.subjects.rows import composed, is_external_id
 
 if TYPE_CHECKING:
@@ -68,12 +69,15 @@ class LineParser:
     Args:
         fields: of the mapping, as the catalogue declares them.
         reader: locates columns.
+        latest: the last moment at which a record may have happened.
 
     Raises:
         InvalidInput: the mapping names a column that the file does not have.
     """
 
-    def __init__(self, mapping: FileMapping, fields: Mapping[str, Field], reader: Reader) -> None:
+    def __init__(
+        self, mapping: FileMapping, fields: Mapping[str, Field], reader: Reader, *, latest: datetime | None = None
+    ) -> None:
         missing = frozenset(mapping.file.missing)
 
         def get(spec: CellSpec) -> Getter:
@@ -96,6 +100,7 @@ class LineParser:
             for name, spec in mapping.fields.items()
         ]
         self._many = mapping.many
+        self._latest = latest
 
     def ids(self, row: Row) -> list[str]:
         """List the keys of a line: lines that share one are duplicates."""
@@ -151,6 +156,9 @@ class LineParser:
             else:
                 record = self._checked_id(line, raw, "record", faults)
             moment = None if self._moment is None else self._moment(row)
+            fault = moment_fault(moment, at="occurred_at", latest=self._latest)
+            if fault is not None:
+                faults.append(LineFault(line, fault.code, fault.at, fault.detail))
         except ValueProblem as problem:
             faults.append(LineFault(line, problem.code, "occurred_at" if record else "record", problem.detail))
         return record, moment
@@ -203,7 +211,10 @@ def build_getter(spec: CellSpec, locate: Locate, missing: frozenset[str]) -> Get
 
 
 def build_time_getter(spec: CellSpec, time_zone: str, locate: Locate, missing: frozenset[str]) -> TimeGetter:
-    """Compile the cell of a time into a function that returns an aware UTC time, or None."""
+    """Compile the cell of a time into a function that returns an aware UTC time, or None.
+
+    The function raises :class:`ValueProblem` for what is no time, or is out of range.
+    """
     cell, zone = as_cell(spec), ZoneInfo(time_zone)
     get = _base_getter(cell, locate, missing)
 
@@ -211,8 +222,10 @@ def build_time_getter(spec: CellSpec, time_zone: str, locate: Locate, missing: f
         raw = get(row)
         if raw is None:
             return None
-        time = _moment(raw, cell.date_format)
-        return (time if time.tzinfo is not None else time.replace(tzinfo=zone)).astimezone(UTC)
+        time = in_utc(_moment(raw, cell.date_format), zone)
+        if time is None:
+            raise ValueProblem("out-of-range", f"must have {RANGE}")
+        return time
 
     return moment
 
@@ -320,9 +333,9 @@ def _dated(get: Getter, date_format: str) -> Getter:
 def _moment(raw: object, date_format: str | None) -> datetime:
     if isinstance(raw, str):
         with suppress(ValueError):
-            if date_format:
-                return datetime.strptime(raw, date_format)  # noqa: DTZ007 - the caller sets the zone
-            return datetime.fromisoformat(raw)
+            moment = datetime.strptime(raw, date_format) if date_format else read_moment(raw.strip())  # noqa: DTZ007 - as below
+            if moment is not None:
+                return moment  # the caller sets the zone
     raise ValueProblem("bad-format", "must be a date or time in the format of the mapping")
 
 

@@ -202,13 +202,14 @@ async def open_import(services: Services, task: ImportTask) -> ImportContext:
     caller = operator_caller(task.tenant)
     grant = await authorize(services, caller, task.mapping, task.purpose)
     reader = open_reader(task.mapping, task.path, needed_columns(task.mapping))
+    collection = services.policies.active(task.tenant).policy_set.catalogue.collections[task.mapping.collection]
     index_keys = await services.keyring.index_keys(task.tenant)
     return ImportContext(
         services,
         caller,
         task,
         reader,
-        LineParser(task.mapping, grant.declared, reader),
+        LineParser(task.mapping, grant.declared, reader, latest=collection.ahead.after(task.started_at)),
         grant,
         # All rows of an import have the time at which it started, whenever their chunk is written.
         Maker(task.tenant, index_keys, task.started_at),

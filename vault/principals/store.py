@@ -25,6 +25,7 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.errors import Conflict, Fault, InvalidInput, Misconfigured, NotFound
 from vault.ids import KeyId, PrincipalId, RoleName, TenantId, new_id
+from vault.moments import RANGE, is_in_range
 from vault.principals.principal import (
     PREFIX,
     IssuedKey,
@@ -378,8 +379,8 @@ def to_principal(row: Any) -> Principal:
 def _checked_expiry(expires_at: datetime | None, now: datetime) -> datetime:
     if expires_at is None:
         return now + KEY_LIFETIME
-    if expires_at.tzinfo is None or expires_at <= now:
-        fault = Fault("/expires_at", "invalid-expiry", "the expiry must lie in the future and have a time zone")
+    if not is_in_range(expires_at) or expires_at <= now:
+        fault = Fault("/expires_at", "invalid-expiry", f"the expiry must lie in the future, with {RANGE}")
         raise InvalidInput("the expiry of the key is not valid", faults=[fault])
     return expires_at
 

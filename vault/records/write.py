@@ -25,6 +25,7 @@ from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
 from vault.recipients.outbox import WrittenValues, notify_of_writes
+from vault.moments import check_moment
 from vault.retention.clocks import Newest
 from vault.retention.holds import require_not_held, unchanged_under_hold
 from vault.subjects.rows import (
@@ -59,7 +60,7 @@ from vault.subjects.store import (
     locked_subject,
     record_by_external,
 )
-from vault.subjects.validation import check_moment, checked_source, fields_of, merged, normalised, policy_names
+from vault.subjects.validation import checked_source, fields_of, merged, normalised, policy_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -467,7 +468,8 @@ async def append_record(
             faults=[Fault("/external_id", "invalid-external-id", "1 to 200 printable characters")],
             code="invalid-external-id",
         )
-    check_moment(new.occurred_at, at="/occurred_at")
+    ahead = catalogue.collections[collection].ahead
+    check_moment(new.occurred_at, at="/occurred_at", latest=ahead.after(origin.collected_at))
     check_moment(new.expires_at, at="/expires_at")
     decision = await decide(services, caller, "append", new.purpose, policy_names(collection, fields), verb="write")
     await require_all(services, caller, decision, "append")

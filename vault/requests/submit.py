@@ -17,6 +17,7 @@ from vault.catalogue.notices import LANGUAGE
 from vault.errors import Denied, Fault, InvalidInput
 from vault.ids import THE_PERSON, SubjectId, is_slug, new_id
 from vault.lifecycle.key_fence import current_keys
+from vault.moments import SKEW, check_moment
 from vault.requests.deadlines import default_jurisdiction, due, internal_due
 from vault.requests.model import Request
 from vault.requests.store import add_request, find_request, open_requests_of
@@ -24,7 +25,6 @@ from vault.requests.transaction import RequestChange, no_request
 from vault.requests.verification import Match, find_person, start_approved, verify
 from vault.requests.views import SubmittedRequest
 from vault.subjects.store import GONE, SubjectQuery, locked_subject
-from vault.subjects.validation import check_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +47,6 @@ MOST_NAMES: Final = 100
 """Names of each sort in the scope of a request."""
 OLDEST: Final = timedelta(days=60)
 """How long ago a request that is submitted now, such as a letter, may have been received."""
-SKEW: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +232,8 @@ def _check(policy_set: PolicySet, submission: Submission, now: datetime) -> None
     if faults:
         raise InvalidInput("the request is invalid", faults=faults, code=faults[0].code)
     received_at = submission.received_at
-    check_moment(received_at, at="/received_at")
-    if received_at is not None and not now - OLDEST <= received_at <= now + SKEW:
+    check_moment(received_at, at="/received_at", latest=now + SKEW)
+    if received_at is not None and received_at < now - OLDEST:
         fault = Fault("/received_at", "out-of-range", f"a moment of the last {OLDEST.days} days")
         raise InvalidInput("`received_at` is out of range", faults=[fault], code="invalid-value")
 

@@ -43,6 +43,7 @@ RETAINED: Final = "retained"
 MOST_CACHED: Final = 4096
 NEVER: Final = date.max.toordinal()
 """The last day of the calendar: at least until then a law demands what has no end yet."""
+FIRST_DAY: Final = date.min.toordinal()
 NOT_AT_ALL: Final = 0
 _FOREVER: Final = NEVER + 1
 
@@ -376,7 +377,7 @@ def applies(policy_set: PolicySet, consent_state: ConsentState, now: datetime) -
         if purpose.rests_on_consent:
             ends += _consented_until(policy_set, purpose, said, today)
         if said.objection == "upheld" and said.objected_at is not None:
-            ends.append(day_of(said.objected_at) - 1)
+            ends.append(_day_before(said.objected_at))
         purposes[name] = min((day for day in ends if day is not None), default=None)
     return purposes
 
@@ -423,8 +424,13 @@ def value_of(collection: str, name: str, stored: Stored, dates: Dates, kept_unti
 
 
 def day_of(microseconds: int) -> int:
-    """Return the ordinal of the day (UTC) of a moment."""
-    return microseconds // DAY + EPOCH.toordinal()
+    """Return the ordinal of the day (UTC) of a moment; of one before the calendar, that of its first day."""
+    # The moment before 0001-01-01, the last one of a value that ended then: earlier versions took such times.
+    return max(microseconds // DAY + EPOCH.toordinal(), FIRST_DAY)
+
+
+def _day_before(microseconds: int) -> int:
+    return max(day_of(microseconds) - 1, FIRST_DAY)
 
 
 def _ever_applied(policy_set: PolicySet, purpose: Purpose, said: PurposeState, today: date) -> bool:
@@ -448,7 +454,7 @@ def _consented_until(
     """
     expires = None if said.valid_until is None else day_of(said.valid_until - 1)
     if said.state in {"refused", "withdrawn"}:
-        return (expires, day_of(said.since) - 1)
+        return (expires, _day_before(said.since))
     if said.state == "expired":
         return (expires, day_of(said.since - 1))
     if said.notice in purpose_ground(policy_set, purpose, today).notices:

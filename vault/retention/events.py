@@ -9,6 +9,7 @@ from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited, begin_once
 from vault.consent.transaction import changing
 from vault.errors import Fault, InvalidInput
+from vault.moments import check_day
 from vault.retention.clocks import EVENT, PAIRS, Event, at_day, clocks_of_one, move_clocks, turn_back
 from vault.retention.views import RetentionEvent
 from vault.subjects.store import mark_due
@@ -45,7 +46,7 @@ async def record_event(
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
-        InvalidInput: the day is in the future.
+        InvalidInput: the day is out of range, or in the future.
         Denied: the caller may not record events.
         NotFound: the subject does not exist or is erased.
     """
@@ -71,6 +72,7 @@ async def record_event(
 
 def _past_day(on: date | None, now: datetime) -> int:
     today = now.date()
+    check_day(on, at="/on")
     if on is not None and on > today:
         fault = Fault("/on", "event-in-future", "today or a past day, in UTC")
         raise InvalidInput("an event cannot be recorded before it has happened", faults=[fault], code="event-in-future")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
@@ -80,7 +80,10 @@ class Moment(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read."""
-        return value if value is None or dialect.name == "postgresql" else from_microseconds(value)
+        if value is None or dialect.name != "postgresql":
+            return None if value is None else from_microseconds(value)
+        # The driver stores the first moment of the calendar as -infinity and reads that without a time zone.
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 class Number(TypeDecorator[int]):

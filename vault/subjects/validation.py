@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vault.catalogue.types import TYPES, ValueProblem
-from vault.clock import to_microseconds
 from vault.errors import Fault, InvalidInput
 from vault.names import called
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Field
     from vault.catalogue.types import JsonValue
@@ -135,20 +133,3 @@ def checked_source(source: str | None, *, fallback: str) -> str:
             code="invalid-source",
         )
     return source
-
-
-def check_moment(moment: datetime | None, *, at: str) -> None:
-    """Check that a time can be stored.
-
-    Raises:
-        InvalidInput: it has no time zone, or is before the year 1 or after 9999 in UTC.
-    """
-    try:
-        if moment is not None:
-            to_microseconds(moment)
-    except ValueError:
-        raise InvalidInput(
-            "a time has a time zone and is between the years 1 and 9999 in UTC",
-            faults=[Fault(at, "out-of-range", "a time zone, and the years 1 to 9999 in UTC")],
-            code="invalid-value",
-        ) from None
