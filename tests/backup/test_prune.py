@@ -7,7 +7,7 @@ import pytest
 from tests.backup.backups import back_up, provider, verified
 from vault.backup.manifest import find_all, places
 from vault.backup.prune import prune
-from vault.catalogue.retention import Period
+from vault.catalogue.periods import Period
 from vault.crypto.backup_stream import NotABackup
 from vault.errors import InvalidInput
 

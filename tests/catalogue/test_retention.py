@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime
 import pytest
 
 from tests.policy.folders import at, changed, findings_of, only, shipped
-from vault.catalogue.retention import Period, Since
+from vault.catalogue.periods import Period
+from vault.catalogue.retention import Since
 from vault.policy.policy_set import PolicySet
 
 FILE = "retention.toml"

@@ -7,7 +7,8 @@ from datetime import date
 import pytest
 
 from tests.policy.folders import at, changed, findings_of, only, shipped
-from vault.catalogue.retention import Limit, Period, Relationship, Since, ends_sooner
+from vault.catalogue.periods import Period
+from vault.catalogue.retention import Limit, Relationship, Since, ends_sooner
 from vault.policy.policy_set import PolicySet
 
 FILE = "retention.toml"

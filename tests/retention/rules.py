@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import date
 
 from tests.policy.folders import shipped
-from vault.catalogue.retention import Period, Retention, Rule, Since, read_period
+from vault.catalogue.periods import Period, read_period
+from vault.catalogue.retention import Retention, Rule, Since
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import Ends, SubjectFacts, Value

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.retention.rules import POLICIES
-from vault.catalogue.retention import Limit, Period, Relationship, Retention, Rule, Since
+from vault.catalogue.periods import Period
+from vault.catalogue.retention import Limit, Relationship, Retention, Rule, Since
 from vault.catalogue.retention_actions import SELECTABLE
 from vault.retention.clocks import Clocks
 from vault.retention.ends import NEVER, Ends, SubjectFacts, Value

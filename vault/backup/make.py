@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from vault.backup.manifest import Kind, Locations, VaultParts
     from vault.backup.sealed_file import Written
     from vault.backup.snapshot import Contents, Snapshot
-    from vault.catalogue.retention import Period
+    from vault.catalogue.periods import Period
     from vault.context import Services
     from vault.storage.migrate import Which
 

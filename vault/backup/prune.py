@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vault.backup.manifest import BackupFolder, Locations
-    from vault.catalogue.retention import Period
+    from vault.catalogue.periods import Period
     from vault.context import Services
     from vault.crypto.providers import KeyProvider
 

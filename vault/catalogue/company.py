@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, get_args
 
 from vault.catalogue.notices import LANGUAGE
+from vault.catalogue.periods import Period
 from vault.catalogue.purposes import check_declared
-from vault.catalogue.retention import Period
 from vault.catalogue.toml_document import Form, did_you_mean
 from vault.catalogue.types.places import countries
 

@@ -19,7 +19,7 @@ from vault.ids import FieldName, PurposeName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from vault.catalogue.retention import Period
+    from vault.catalogue.periods import Period
     from vault.catalogue.types.base import Options
 
 

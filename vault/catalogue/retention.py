@@ -8,17 +8,16 @@ minimum is over.
 
 from __future__ import annotations
 
-import calendar
-import re
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.model import HOME, LegalBasis, UnknownName, covers, is_within
+from vault.catalogue.periods import DURATION, Period, read_period
 from vault.catalogue.purposes import check_declared, read_name
 from vault.catalogue.retention_actions import ERASE, REVIEW, InvalidAction, is_view, read_action, select_hint
-from vault.catalogue.toml_document import Form, did_you_mean
+from vault.catalogue.toml_document import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Catalogue, FieldView, Purpose
     from vault.catalogue.toml_document import Document, Path, Table
 
-
-Day = TypeVar("Day", bound=date)
 
 CONTACTS: Final = frozenset({"interaction", "purchase"})
 """Collections whose newest record is the last contact: the last order or message."""
@@ -50,37 +47,6 @@ class Relationship(StrEnum):
     PROSPECT = "prospect"
     CUSTOMER = "customer"
     FORMER = "former"
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """A calendar duration (ISO 8601 §5.5.2): months, which include years, and days on top."""
-
-    months: int
-    days: int
-
-    def after(self, start: Day) -> Day:
-        """Return when the period ends; in a month without that day, on its last (Reg. (EEC) 1182/71 Art. 3(2)(c)).
-
-        A period that would end after the year 9999 ends on its last day.
-        """
-        years, month = divmod(start.month - 1 + self.months, 12)
-        year, month = start.year + years, month + 1
-        try:
-            day = min(start.day, calendar.monthrange(year, month)[1])
-            return start.replace(year=year, month=month, day=day) + timedelta(days=self.days)
-        except (ValueError, OverflowError, calendar.IllegalMonthError):
-            return start.replace(year=9999, month=12, day=31)
-
-    @property
-    def least_days(self) -> int:
-        """Return a lower bound of the days of the period, for any start."""
-        return self.months * 28 + self.days
-
-    def __str__(self) -> str:
-        years, months = divmod(self.months, 12)
-        parts = ((years, "Y"), (months, "M"), (self.days, "D"))
-        return "P" + ("".join(f"{count}{unit}" for count, unit in parts if count) or "0D")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +125,10 @@ class Limit:
         return named and (not self.categories or any(is_within(category, name) for name in self.categories))
 
 
+UNCLAIMED: Final = Period(0, 30)
+"""How long a value is kept that no purpose claims, unless the policies say otherwise."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Retention:
     """The content of retention.toml.
@@ -179,22 +149,11 @@ class Retention:
     draws: Mapping[str, date | None] = field(default_factory=dict)
     customer_by: frozenset[str] = frozenset({"purchase"})
     inactive: Period | None = None
-    unclaimed: Period = Period(0, 30)
+    unclaimed: Period = UNCLAIMED
     per_minute: int = 60_000
     most_percent: int = 10
 
 
-_PERIOD: Final = re.compile(r"P(?=\d)(?:(\d{1,3})Y)?(?:(\d{1,4})M)?(?:(\d{1,5})D)?")
-
-
-def read_period(text: str) -> Period | None:
-    """Read a duration of ISO 8601 in years, months and days; None if it is none, or is empty."""
-    match = _PERIOD.fullmatch(text)
-    years, months, days = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    return Period(years * 12 + months, days) if years or months or days else None
-
-
-DURATION: Final = Form(read_period, "is not a duration", "write P3Y, P6M, P30D or P1Y6M")
 NO_TIME: Final = Period(0, 0)
 """Read in place of a period that is missing or wrong."""
 MOST_A_MINUTE: Final = 10_000_000

@@ -29,7 +29,7 @@ from vault.backup.restore import (
 from vault.backup.verify import verify_backup
 from vault.backup.views import Backup, OpenedSample, PrunedBackups, RestoredVault, VerifiedBackup
 from vault.bootstrap import databases_of, open_vault, postgres_tools, provider_of, read_settings, upgrade_databases
-from vault.catalogue.retention import Period
+from vault.catalogue.periods import Period
 from vault.cli.command import HERE, TOP_LEVEL, Json, VaultFolder, VaultSession, command, make_group, parse_period, run
 from vault.cli.output import emit, note, show_table, warn
 from vault.cli.progress import transfers

@@ -13,7 +13,7 @@ from vault.export.survey import ValueGroup
 
 if TYPE_CHECKING:
     from vault.catalogue.model import Purpose
-    from vault.catalogue.retention import Period
+    from vault.catalogue.periods import Period
     from vault.catalogue.translations import Words
     from vault.export.selection import Grounds, Selection
     from vault.export.survey import Survey

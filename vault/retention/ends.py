@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.catalogue.model import Purpose
-    from vault.catalogue.retention import Limit, Period, Relationship, Since
+    from vault.catalogue.periods import Period
+    from vault.catalogue.retention import Limit, Relationship, Since
     from vault.consent.model import ConsentState, PurposeState
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
-    from vault.catalogue.retention import Limit, Period, Relationship, Retention, Rule
+    from vault.catalogue.periods import Period
+    from vault.catalogue.retention import Limit, Relationship, Retention, Rule
 
 
 DAY: Final = 86_400_000_000

@@ -13,7 +13,7 @@ from vault.backup.make import make_backup
 from vault.backup.manifest import VaultParts, places
 from vault.backup.verify import verify_backup
 from vault.bootstrap import databases_of, postgres_tools, provider_of
-from vault.catalogue.retention import Period
+from vault.catalogue.periods import Period
 from vault.catalogue.retention_actions import ERASE
 from vault.cli.command import Opener, run
 from vault.cli.demo.customers import GOODS
