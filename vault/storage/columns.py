@@ -83,7 +83,8 @@ class Moment(TypeDecorator[datetime]):
         if value is None or dialect.name != "postgresql":
             return None if value is None else from_microseconds(value)
         # The driver stores the first moment of the calendar as -infinity and reads that without a time zone.
-        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        moment: datetime = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        return moment
 
 
 class Number(TypeDecorator[int]):

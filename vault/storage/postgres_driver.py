@@ -64,7 +64,7 @@ class PostgresLane:
         text, arguments = query.for_postgresql(values)
         async with self._connection() as connection:
             rows: Fetched = await connection.fetch(text, *arguments)
-            return rows
+            return query.read_postgresql(rows)
 
     async def append(self, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
         """Insert rows into several tables by one statement: one round trip, one commit."""

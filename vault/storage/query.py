@@ -7,7 +7,7 @@ written against the table's columns, so a renamed column fails at import.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -95,6 +95,7 @@ class Query:
         self.statement = statement
         self._readers = [_reader(column.type) for column in statement.selected_columns]
         self._plain = not any(self._readers)
+        self._moments = [place for place, read in enumerate(self._readers) if read is from_microseconds]
 
     def for_postgresql(self, values: Mapping[str, object]) -> tuple[str, list[object]]:
         """Return the text and the positional arguments for asyncpg."""
@@ -127,6 +128,18 @@ class Query:
             )
             for row in rows
         ]
+
+    def read_postgresql(self, rows: Fetched) -> Fetched:
+        """Give the first and last moment of the calendar their zone: the driver reads infinities, without one."""
+        return [self._with_zones(row) for row in rows] if self._moments else rows
+
+    def _with_zones(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        if all(row[place] is None or row[place].tzinfo is not None for place in self._moments):
+            return row
+        return tuple(
+            value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+            for value in row
+        )
 
     @lru_cache  # noqa: B019 - queries are created at import and live as long as the process
     def _postgresql(self) -> tuple[str, tuple[str, ...], dict[str, object]]:
