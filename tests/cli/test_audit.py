@@ -198,6 +198,18 @@ def test_start_of_a_period(typed, meant):
 
 
 @pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("2026-01-31T23:30:00-01:00", "2026-01-31T23:30:00-01:00"),
+        ("2026-01-31", "2026-01-31T12:00:00+00:00"),
+        (NOW.date().isoformat(), min(NOW, NOW.replace(hour=12, minute=0, second=0, microsecond=0)).isoformat()),
+    ],
+)
+def test_a_receipt_keeps_the_offset_that_it_states_and_a_day_is_that_day_everywhere(typed, meant):
+    assert parse_moment(typed, NOW, forward=False, as_stated=True).isoformat() == meant
+
+
+@pytest.mark.parametrize(
     "typed", ["99999999d", "in 3d", "3 d", "ago", "0001-01-01T00:00:00+14:00", "31.01.2026", "-1d", ""]
 )
 def test_invalid_start_of_a_period(typed):

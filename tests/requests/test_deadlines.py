@@ -6,16 +6,19 @@ that moves with them follows. The weekdays: 2026-01-01 is a Thursday, 2027-01-01
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.requests.deadlines import due, earlier_working_day
+from tests.policy.folders import shipped
+from vault.policy.policy_set import PolicySet
+from vault.requests.deadlines import due, earlier_working_day, internal_due
 from vault.requests.model import Suspension
 
 NOON = 12
+POLICIES = PolicySet.load(shipped())
 TABLE = [
     # The vectors of the design
     ("2026-03-05", "DE", "2026-04-07", "04-05 is Easter Sunday, 04-06 Easter Monday"),
@@ -138,6 +141,33 @@ def test_an_extended_deadline_is_three_months_after_receipt(received, jurisdicti
 )
 def test_the_day_of_receipt_is_the_local_day(moment, jurisdiction, expected):
     assert on("gdpr", datetime.fromisoformat(moment), jurisdiction) == expected
+
+
+@pytest.mark.parametrize(
+    ("moment", "regime", "jurisdiction", "expected"),
+    [
+        ("2026-10-31T23:30:00-01:00", "gdpr", "PT", "2026-11-30"),  # in the Azores; in Lisbon it is November
+        ("2026-10-31T20:30:00-05:00", "ccpa", "XX", "2026-12-15"),  # in UTC it is November
+        ("2026-11-01T00:30:00+01:00", "gdpr", "PT", "2026-12-02"),  # in Berlin it is November; 12-01 is a holiday
+        ("2026-10-31T22:30:00-07:00", "ccpa", "US", "2026-12-15"),
+        ("2026-11-01T12:00:00+14:00", "ccpa", "US", "2026-12-16"),
+        ("2026-11-01T01:30:00+00:00", "ccpa", "US", "2026-12-15"),  # UTC states no place: 21:30 on 10-31 in New York
+        ("2026-11-01T01:30:00+00:00", "ccpa", "XX", "2026-12-16"),
+    ],
+)
+def test_the_offset_that_the_receipt_states_decides_its_day(moment, regime, jurisdiction, expected):
+    assert on(regime, datetime.fromisoformat(moment), jurisdiction) == expected
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)),  # noqa: DTZ001 - the zone is drawn apart
+    st.integers(-14 * 60, 14 * 60).filter(bool),
+    st.sampled_from(["DE", "PT", "PT-20", "US", "US-CA", "XX"]),
+)
+def test_any_stated_offset_decides_the_day_for_the_legal_and_the_internal_deadline(naive, minutes, jurisdiction):
+    moment = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    assert on("ccpa", moment, jurisdiction) == (naive.date() + timedelta(days=45)).isoformat()
+    assert internal_due(POLICIES, due("gdpr", moment, jurisdiction), moment, jurisdiction).on >= naive.date()
 
 
 def test_the_ccpa_counts_calendar_days_without_holidays():

@@ -227,6 +227,15 @@ async def test_an_invalid_submission_is_refused_with_pointers_and_not_stored(sql
     assert await node.sql("SELECT id FROM rights_request") == []
 
 
+async def test_the_day_that_the_receipt_states_counts_for_every_later_deadline(node):
+    """It is still known when the deadline is computed again: at an extension."""
+    said = {"jurisdiction": "PT", "received_at": "2026-02-28T23:30:00-01:00"}  # in Lisbon it is March
+    made = (await submit(node, kind="access", subject=await node.create(), **said)).json()
+    assert made["due"] == "2026-03-30"  # 03-28 is a Saturday
+    await node.post("dpo", f"/v1/requests/{made['id']}:extend", {"reason": "complexity"})
+    assert (await node.call("dpo", "GET", f"/v1/requests/{made['id']}")).json()["due"] == "2026-05-28"
+
+
 async def test_half_a_surrogate_pair_is_refused(sqlite_node):
     body = {"kind": "access", "subject": await sqlite_node.create(), "details": {"text": "\ud800"}}
     sent = {"content": json.dumps(body).encode(), "headers": {"content-type": "application/json"}}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from vault.bootstrap import Vault
-    from vault.catalogue.retention import Period
+    from vault.catalogue.periods import Period
     from vault.context import Caller, Services
     from vault.ids import TenantId
 
@@ -196,10 +196,14 @@ _PAST_DAYS = re.compile(r"([1-9][0-9]{0,4})d(?: ago)?")
 _FUTURE_DAYS = re.compile(r"(?:in )?([1-9][0-9]{0,4})d")
 
 
-def parse_moment(typed: str, now: datetime, *, forward: bool) -> datetime:
+def parse_moment(typed: str, now: datetime, *, forward: bool, as_stated: bool = False) -> datetime:
     """Parse a time: ``3d ago`` or ``in 90d``, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
 
     Days without a word are in the direction that the command asks for.
+
+    Args:
+        as_stated: keep the offset that a moment states, and take the noon of a day, which is on that day in nearly all
+            time zones; now if that is earlier.
 
     Raises:
         BadParameter: invalid, a time without a zone, or too many days.
@@ -209,10 +213,11 @@ def parse_moment(typed: str, now: datetime, *, forward: bool) -> datetime:
         if days:
             return now + timedelta(days=int(days[1])) * (1 if forward else -1)
         if len(typed) == len("2027-01-31"):
-            return datetime.combine(date.fromisoformat(typed), time(), UTC)
+            stated = datetime.combine(date.fromisoformat(typed), time(12 if as_stated else 0), UTC)
+            return min(stated, now) if as_stated and stated.date() == now.date() else stated
         moment = read_moment(typed)
         if moment is not None and moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+            return moment if as_stated else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise typer.BadParameter(f"write {FUTURE_FORMS if forward else PAST_FORMS}: days, a day, or a moment with its zone")
@@ -224,7 +229,7 @@ def parse_period(typed: str | Period) -> Period:
     Raises:
         BadParameter: invalid, or zero.
     """
-    from vault.catalogue.retention import Period, read_period
+    from vault.catalogue.periods import Period, read_period
 
     if isinstance(typed, Period):  # an option's default, which goes through the parser too
         return typed
@@ -236,6 +241,12 @@ def parse_period(typed: str | Period) -> Period:
 
 past = partial(typer.Option, metavar="WHEN", parser=lambda typed: parse_moment(typed, Clock().now(), forward=False))
 """An option for a time in the past."""
+received = partial(
+    typer.Option,
+    metavar="WHEN",
+    parser=lambda typed: parse_moment(typed, Clock().now(), forward=False, as_stated=True),
+)
+"""An option for a time whose civil day counts, at the place that its offset states."""
 future = partial(typer.Option, metavar="WHEN", parser=lambda typed: parse_moment(typed, Clock().now(), forward=True))
 """An option for a time in the future."""
 day = partial(typer.Option, metavar="DAY", formats=["%Y-%m-%d"])

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from vault.catalogue.company import KINDS, KindName
 from vault.catalogue.model import Scope
-from vault.cli.command import PAST_FORMS, Names, Opener, Request, Session, VaultSession, Yes, command, make_group, past
+from vault.cli.command import PAST_FORMS, Names, Opener, Request, Session, VaultSession, Yes, command, make_group
+from vault.cli.command import received as received_option
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.errors import NotFound
 from vault.identity.verify import note_evidence
@@ -96,7 +97,9 @@ async def submit(
     ] = None,
     language: Annotated[str | None, typer.Option(metavar="TAG", help="Language of the answer.")] = None,
     channel: Annotated[str | None, typer.Option(metavar="NAME", help="Channel by which it was received.")] = None,
-    received: Annotated[datetime | None, past(help=f"When it was received: {PAST_FORMS}.", show_default="now")] = None,
+    received: Annotated[
+        datetime | None, received_option(help=f"When it was received: {PAST_FORMS}.", show_default="now")
+    ] = None,
     purpose: Annotated[Names, typer.Option(metavar="NAME", help="About this purpose; may be repeated.")] = None,
     collection: Annotated[Names, typer.Option(metavar="NAME", help="About this collection; may be repeated.")] = None,
     field: Annotated[Names, typer.Option(metavar="NAME", help="About this field; may be repeated.")] = None,

@@ -14,7 +14,9 @@ A question about identity, asked promptly, suspends the period until it is answe
 CCPA: 45 calendar days from receipt, and 45 more once (Cal. Civ. Code § 1798.130(a)(2); 11 CCR § 7021(b)). Verification
 does not suspend the period, and no day moves.
 
-A day begins in the time zone of the country's capital, unless a part of the country has its own.
+Days are civil days of the place. The offset that the time of receipt states itself decides its day: it was written down
+where the request arrived. A time in UTC states no place, so its day begins in the time zone of the country's capital,
+unless a part of the country has its own.
 """
 
 from __future__ import annotations
@@ -56,12 +58,12 @@ def due(
     """Return the last day on which an answer is in time.
 
     Args:
-        received_at: the day counts in the local time of the jurisdiction.
+        received_at: its day is :func:`day_of_receipt`.
         jurisdiction: a country, or a part of one, whose public holidays count: ``DE``, ``DE-BY``.
         extended: whether the period was extended (Art. 12(3), second sentence).
         suspensions: one that has not ended yet does not move the date yet.
     """
-    received = local_date(received_at, jurisdiction)
+    received = day_of_receipt(received_at, jurisdiction)
     if regime == "ccpa":
         days = CCPA_DAYS * 2 if extended else CCPA_DAYS
         period = f"{days} calendar days" + (" (extended)" if extended else "")
@@ -86,6 +88,11 @@ def due(
 def local_date(moment: datetime, jurisdiction: str) -> date:
     """Return the local day of a moment in a jurisdiction."""
     return moment.astimezone(zone_of(jurisdiction)).date()
+
+
+def day_of_receipt(moment: datetime, jurisdiction: str) -> date:
+    """Return the civil day of a receipt: by the offset that its time states, or else in the jurisdiction."""
+    return moment.date() if moment.utcoffset() else local_date(moment, jurisdiction)
 
 
 def next_working_day(day: date, jurisdiction: str) -> tuple[date, list[str]]:
@@ -176,7 +183,7 @@ def internal_due(policy_set: PolicySet, legal: Due, received_at: datetime, juris
     """Return the controller's own deadline, earlier than the legal one; not before the day of receipt."""
     days = policy_set.requests.internal_days
     day = earlier_working_day(legal.on - timedelta(days=days), jurisdiction)
-    day = max(day, local_date(received_at, jurisdiction))
+    day = max(day, day_of_receipt(received_at, jurisdiction))
     return Due(day, f"{days} days before the legal deadline, on a working day")
 
 

@@ -15,7 +15,7 @@ from vault.access.recording import audited
 from vault.catalogue.company import Approve
 from vault.consent.validation import require_words
 from vault.errors import Conflict, Fault, InvalidInput, Unavailable, VaultError
-from vault.requests.deadlines import local_date, with_deadlines
+from vault.requests.deadlines import day_of_receipt, local_date, with_deadlines
 from vault.requests.kind import kind_of
 from vault.requests.model import RUNNING, UNVERIFIED, Approval, Extension, Suspension, WrongState, after
 from vault.requests.store import find_request, waiting_since
@@ -143,7 +143,8 @@ async def ask_identity(services: Services, caller: Caller, request: UUID, *, not
     """
     async with _deciding(services, caller, request, note, letter="tell-identity") as change:
         current, spans = change.request, change.request.suspensions
-        waited = local_date(change.now, current.jurisdiction) - local_date(current.received_at, current.jurisdiction)
+        today = local_date(change.now, current.jurisdiction)
+        waited = today - day_of_receipt(current.received_at, current.jurisdiction)
         # Only a prompt question suspends the deadline, and under the CCPA none does.
         prompt = current.regime == "gdpr" and waited.days <= change.policy_set.requests.question_days
         change.move(
