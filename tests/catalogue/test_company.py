@@ -20,6 +20,7 @@ from vault.catalogue.company import (
     load_requests,
 )
 from vault.catalogue.toml_document import Document, Findings
+from vault.catalogue.types.dates import over
 from vault.policy.policy_set import PolicySet
 
 CONTROLLER = "controller.toml"
@@ -115,6 +116,7 @@ def test_age_of_consent_of_a_region_its_country_or_the_default(jurisdiction, age
 )
 def test_guardian_is_needed_until_the_birthday(born, day, needed):
     assert ConsentRules().needs_guardian(born, day, "AT") is needed
+    assert over(born.isoformat(), day, 14) is not needed  # the same rule as that of the views
 
 
 def test_age_of_consent_depends_on_the_country():

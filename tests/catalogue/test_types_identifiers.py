@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import email_validator
 import phonenumbers
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vault.catalogue.types import TYPES, ValueProblem
+from vault.catalogue.types import TYPES, ValueProblem, show
 from vault.catalogue.types.identifiers import _any_phone, plain_email, plain_phone
 
 EMAIL, PHONE = TYPES["email"].normalise, TYPES["phone"].normalise
@@ -133,7 +135,7 @@ def test_written_numbers_become_e164(given, region, stored):
         "+33",
         "+331234567890123",
         "1-800-FLOWERS",
-        "+12025550143 ext. 5",
+        "+12025550143 ext. five",
         "call me",
         "+1 5550143",
     ],
@@ -147,3 +149,41 @@ def test_a_national_number_needs_a_region():
     with pytest.raises(ValueProblem) as caught:
         PHONE("06 12 34 56 78", {})
     assert caught.value.code == "ambiguous"
+
+
+@pytest.mark.parametrize(
+    ("given", "region", "stored"),
+    [
+        ("+52 1 55 1234 5678", None, "+525512345678"),  # mobile numbers as they were before 2019
+        ("+52 55 1234 5678", None, "+525512345678"),
+        ("00 52 1 55 1234 5678", None, "+525512345678"),
+        ("1 55 1234 5678", "MX", "+525512345678"),
+        ("011 15-1234-5678", "AR", "+5491112345678"),
+        ("+54 9 11 1234 5678", None, "+5491112345678"),
+        ("+49 30 123456 ext. 12", None, "+4930123456;ext=12"),
+        ("+49 30 123456, Ext 012", None, "+4930123456;ext=012"),
+        ("(030) 123456 x12", "DE", "+4930123456;ext=12"),
+        ("tel:+49-30-123456;ext=12", None, "+4930123456;ext=12"),
+        ("+4930123456;ext=12", None, "+4930123456;ext=12"),
+        ("+52 1 55 1234 5678 #7", None, "+525512345678;ext=7"),
+    ],
+)
+def test_old_national_forms_and_extensions_have_one_normal_form(given, region, stored):
+    options = {} if region is None else {"region": region}
+    assert PHONE(given, options) == stored
+    assert PHONE(stored, options) == stored
+
+
+@pytest.mark.parametrize("text", ["+49 30 123456 ext.", "ext. 12", "+49 30 123456;ext=1234567890", "+49 30 12 ext x"])
+def test_an_extension_without_digits_or_number_is_refused(text):
+    with pytest.raises(ValueProblem) as problem:
+        PHONE(text, {})
+    assert problem.value.code == "bad-format"
+
+
+def test_an_extension_is_no_part_of_the_index_nor_of_the_views_that_show_digits():
+    phone, number = TYPES["phone"], "+4930123456"
+    extended = f"{number};ext=99"
+    assert phone.index_text(extended) == phone.index_text(number)
+    for view in ("masked", "last_4", "country", "calling_code"):
+        assert show("phone", view, extended, date(2026, 3, 5)) == show("phone", view, number, date(2026, 3, 5))

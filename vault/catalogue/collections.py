@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vault.catalogue.model import CLEAR, HOME, Catalogue, Collection, Field, Index, Origin, Risk, Sensitivity, is_within
-from vault.catalogue.retention import DURATION, Period, read_period
+from vault.catalogue.periods import DURATION, Period, read_period
 from vault.catalogue.toml_document import Form, Table, did_you_mean
 from vault.catalogue.types import PARAMETERS, TYPES, is_one_of
 
@@ -106,14 +106,15 @@ def _field(collection: str, name: str, table: Table, defaults: Table) -> Field:
     """Read a field; its collection may set defaults for ``others`` and ``origin``."""
     _check_name(name, table)
     kind = _type(table)
+    category = table.text("category", most=200, form=CATEGORY)
     origin = table.choice("origin", Origin, required=False) or defaults.choice("origin", Origin, required=False)
     field = Field(
         collection=collection,
         name=name,
         title=table.text("title", most=120),
         type=kind.name if kind else "text",
-        options=_options(table, kind),
-        category=table.text("category", most=200, form=CATEGORY),
+        options=_options(table, kind, category),
+        category=category,
         dpv=table.text("dpv", most=200, form=DPV),
         sensitivity=table.choice("sensitivity", Sensitivity) or Sensitivity.RESTRICTED,
         special=table.flag("special"),
@@ -141,8 +142,9 @@ def _type(table: Table) -> FieldType | None:
     return None
 
 
-def _options(table: Table, kind: FieldType | None) -> Options:
-    options = table.table("options").data
+def _options(table: Table, kind: FieldType | None, category: str) -> Options:
+    defaults = kind.defaults(category) if kind else {}
+    options = {**defaults, **table.table("options").data}
     for fault in kind.check_options(options) if kind else ():
         table.fault("options", "wrong-option", f"{table.where}: {fault}", "mend `options`")
     return options

@@ -20,7 +20,7 @@ from vault.consent.legal_ground import ground_refusal, locked_ground, require_gr
 from vault.consent.model import unpack as unpack_consent_state
 from vault.contacts.changes import ContactHolder, add_changes, changes_of
 from vault.crypto.seal import record_aad
-from vault.errors import Conflict, Fault, InvalidInput, RevisionRequired, StaleRevision, Unavailable
+from vault.errors import Conflict, InvalidInput, RevisionRequired, StaleRevision, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
@@ -36,10 +36,10 @@ from vault.subjects.rows import (
     checked_external_ids,
     coarser,
     external_digest,
+    external_id_fault,
     external_rows,
     happened_at,
     index_of,
-    is_external_id,
     may_collide,
     pack,
     record_digest,
@@ -272,7 +272,7 @@ def _merged_values(collection: str, old: Mapping[str, JsonValue], patch: Patch) 
     if collection == PROFILE and isinstance(known, dict) and isinstance(ids, dict) and ids:
         changes[EXTERNAL_IDS] = unknown(known, ids)
     values = {name: merged(old.get(name), value) for name, value in changes.items() if value is not None}
-    return normalised(patch.fields, values, at="")
+    return normalised(patch.fields, values, at="", today=patch.origin.collected_at.date())
 
 
 async def _add_external(
@@ -377,10 +377,11 @@ async def _validate(services: Services, caller: Caller, profile: ProfileInput) -
         fields[EXTERNAL_IDS] = catalogue.field(EXTERNAL_IDS)
     decision = await decide(services, caller, "create", profile.purpose, list(fields), verb="write")
     await require_all(services, caller, decision, "create")
-    values = normalised(fields, profile.values, at="/profile")
+    now = services.clock.now()
+    values = normalised(fields, profile.values, at="/profile", today=now.date())
     if ids:
         values[EXTERNAL_IDS] = dict(ids)
-    origin = Origin(source, services.clock.now(), profile.purpose)
+    origin = Origin(source, now, profile.purpose)
     return _NewProfile(decision, fields, values, ids, origin, profile.returning)
 
 
@@ -462,19 +463,16 @@ async def append_record(
     fields = fields_of(catalogue, collection, new.fields, at="/fields", whole=True)
     source = checked_source(new.source, fallback=caller.principal.name)
     origin = Origin(source, services.clock.now(), new.purpose, new.expires_at)
-    if new.external_id is not None and not is_external_id(new.external_id):
-        raise InvalidInput(
-            "an external id is a string of 1 to 200 printable characters",
-            faults=[Fault("/external_id", "invalid-external-id", "1 to 200 printable characters")],
-            code="invalid-external-id",
-        )
+    wrong = None if new.external_id is None else external_id_fault(new.external_id, at="/external_id")
+    if wrong is not None:
+        raise InvalidInput("the external id is invalid", faults=[wrong], code=wrong.code)
     ahead = catalogue.collections[collection].ahead
     check_moment(new.occurred_at, at="/occurred_at", latest=ahead.after(origin.collected_at))
     check_moment(new.expires_at, at="/expires_at")
     decision = await decide(services, caller, "append", new.purpose, policy_names(collection, fields), verb="write")
     await require_all(services, caller, decision, "append")
     await begin_once(on_commit)
-    values = normalised(fields, new.fields, at="/fields")
+    values = normalised(fields, new.fields, at="/fields", today=origin.collected_at.date())
     tenant = caller.tenant
     (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
     found = await require_ground(services, caller, decision, "append", found)

@@ -15,6 +15,7 @@ one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -157,7 +158,8 @@ def _correction_faults(catalogue: Catalogue, correction: Correction) -> list[Fau
     try:
         fields = fields_of(catalogue, correction.collection, correction.patch, at=correction.at)
         whole = {name: value for name, value in correction.patch.items() if not _is_partial(value)}
-        normalised(fields, whole, at=correction.at)
+        # A date that has not come yet may have come when the request is carried out, and is refused then if not.
+        normalised(fields, whole, at=correction.at, today=date.max)
     except InvalidInput as error:
         return list(error.faults)
     return []

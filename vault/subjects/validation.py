@@ -11,6 +11,7 @@ from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from vault.catalogue.model import Catalogue, Field
     from vault.catalogue.types import JsonValue
@@ -61,8 +62,14 @@ def _unknown_field(name: str, position: int, known: Mapping[str, Field]) -> str:
     return f"{named} is not a field of this collection that callers may write{question}"
 
 
-def normalised(fields: Mapping[str, Field], given: Mapping[str, object], *, at: str) -> dict[str, JsonValue]:
-    """Normalise values, each by its field's type.
+def normalised(
+    fields: Mapping[str, Field], given: Mapping[str, object], *, at: str, today: date
+) -> dict[str, JsonValue]:
+    """Normalise values to store, each by its field's type.
+
+    Args:
+        at: JSON pointer of the values.
+        today: the day (UTC) after which nobody is born.
 
     Raises:
         InvalidInput: with a fault for every value that is invalid for its type.
@@ -79,7 +86,7 @@ def _normalised(
     values, faults = {}, []
     for name, value in given.items():
         try:
-            values[name] = normalise(fields[name], value)
+            values[name] = checked(fields[name], value, today)
         except ValueProblem as problem:
             faults.append(Fault(f"{at}/{name}", problem.code, problem.detail))
     return values, faults
@@ -92,6 +99,17 @@ def normalise(field: Field, value: object) -> JsonValue:
         ValueProblem: it is invalid for the field's type.
     """
     return TYPES[field.type].normalise(value, field.options)
+
+
+def checked(field: Field, value: object, today: date) -> JsonValue:
+    """Normalise a value to store.
+
+    Raises:
+        ValueProblem: it is invalid for the field's type, or not possible yet.
+    """
+    normal = normalise(field, value)
+    TYPES[field.type].check_today(normal, field.options, today)
+    return normal
 
 
 def policy_names(collection: str, fields: Mapping[str, Field]) -> list[str]:

@@ -114,6 +114,8 @@ class FieldType:
         agree: says in one sentence how two options contradict each other, or None.
         indexes: which blind indexes the type may carry, of ``exact``, ``prefix``, ``last_n``. Types with few possible
             values have none: equal digests would give them away by counting.
+        defaults: ``category -> options`` that a field of this data category has unless it declares them.
+        check_today: checks a normalised value against the present day; raises :class:`ValueProblem`.
         fold: ``text -> the text that is indexed``; idempotent. A type has it if and only if it may be indexed.
         from_file: like ``normalise``, for a value that was read from an import file. By default ``normalise`` itself.
         parts: names of the parts of a value that is an object, in the order of columns in a table.
@@ -130,6 +132,8 @@ class FieldType:
     options: Mapping[str, Option] = field(default_factory=dict)
     agree: Callable[[Options], str | None] = lambda _options: None
     indexes: frozenset[str] = frozenset()
+    defaults: Callable[[str], Options] = lambda _category: MappingProxyType({})
+    check_today: Callable[[Any, Options, date], None] = lambda _value, _options, _today: None
     fold: Callable[[str], str] | None = None
     from_file: Normaliser | None = None
     parts: tuple[str, ...] = ()

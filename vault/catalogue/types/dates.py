@@ -18,6 +18,11 @@ ADULT = 18
 OLDEST_BAND = 90
 """Ages from here on are one band, as few people are that old (compare 45 CFR 164.514(b)(2)(i)(C))."""
 
+FIRST_BIRTH = "1900-01-01"
+"""Nobody alive was born before, and systems write 1899-12-30 or 0001-01-01 for a date that they do not know."""
+TODAY = "today"
+NO_SUCH_DAY = "the calendar has no such day"
+
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -32,6 +37,11 @@ def day_of(value: object) -> date | None:
         return None
 
 
+def is_written_day(text: str) -> bool:
+    """Return whether a text has the form of a day, such as 1991-02-29, which no calendar needs to have."""
+    return _ISO.fullmatch(text) is not None
+
+
 def calendar_date(value: object, options: Options) -> str:
     """Return a date as ``YYYY-MM-DD``, within ``earliest`` and ``latest`` if the field has them.
 
@@ -42,12 +52,37 @@ def calendar_date(value: object, options: Options) -> str:
         raise ValueProblem("wrong-type", "must be a text with a date such as 1990-07-14")
     day = day_of(value)
     if day is None:
-        raise ValueProblem("bad-format", "must be a date that the calendar has, as YYYY-MM-DD")
+        detail = NO_SUCH_DAY if is_written_day(value.strip()) else "must be a date, as YYYY-MM-DD"
+        raise ValueProblem("bad-format", detail)
     text = day.isoformat()
+    latest = options.get("latest", text)
     # Four-digit ISO dates sort as texts.
-    if text < options.get("earliest", text) or text > options.get("latest", text):
-        raise ValueProblem("out-of-range", "must not be before the earliest or after the latest date of its field")
+    if text < options.get("earliest", text) or (latest != TODAY and text > latest):
+        raise _out_of_bounds(options)
     return text
+
+
+def not_after_today(value: str, options: Options, today: date) -> None:
+    """Check a date whose ``latest`` is today.
+
+    Raises:
+        ValueProblem: it is to come.
+    """
+    if options.get("latest") == TODAY and value > today.isoformat():
+        raise _out_of_bounds(options)
+
+
+def _out_of_bounds(options: Options) -> ValueProblem:
+    bounds = (f"{word} {options[name]}" for name, word in (("earliest", "from"), ("latest", "to")) if name in options)
+    return ValueProblem("out-of-range", f"must be {' '.join(bounds)}, unless the catalogue says otherwise")
+
+
+def _bounds_of_births(category: str) -> Options:
+    return {"earliest": FIRST_BIRTH, "latest": TODAY} if _is_birth(category) else {}
+
+
+def _is_birth(category: str) -> bool:
+    return category.endswith("date_of_birth")
 
 
 def _is_date(setting: object) -> str | None:
@@ -58,9 +93,13 @@ def _is_date(setting: object) -> str | None:
     )
 
 
+def _is_date_or_today(setting: object) -> str | None:
+    return None if setting == TODAY or _is_date(setting) is None else 'must be a date as YYYY-MM-DD, or "today"'
+
+
 def _in_order(options: Options) -> str | None:
     earliest, latest = options.get("earliest"), options.get("latest")
-    wrong = earliest is not None and latest is not None and earliest > latest
+    wrong = earliest is not None and latest not in {None, TODAY} and earliest > latest
     return "the option 'earliest' must not be after the option 'latest'" if wrong else None
 
 
@@ -69,8 +108,9 @@ def age(value: str, today: date, _n: int = 0) -> int | None:
     born = date.fromisoformat(value)
     if born > today:
         return None
-    # A person born on 29 February completes a year on 1 March in a common year: the later of the two days that laws
-    # know, so that no one comes of age here before they do elsewhere.
+    # A person born on 29 February completes a year on 1 March in a common year, in every country. In Germany the year
+    # ends with 28 February (BGB § 187(2), § 188(2)), which is the same moment; where a law says 28 February, this is a
+    # day later, so that no one comes of age here before they do elsewhere.
     return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
 
 
@@ -114,11 +154,13 @@ DATE = FieldType(
     },
     options={
         "earliest": Option("first date that is taken", _is_date),
-        "latest": Option("last date that is taken", _is_date),
+        "latest": Option("last date that is taken, or `today`", _is_date_or_today),
     },
     agree=_in_order,
     indexes=frozenset({"exact"}),
     fold=folded,
-    match=Match(40, lambda category: category.endswith("date_of_birth"), kind="born"),
+    defaults=_bounds_of_births,
+    check_today=not_after_today,
+    match=Match(40, _is_birth, kind="born"),
     lines=_lines,
 )

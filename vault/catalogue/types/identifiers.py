@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import unicodedata
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import email_validator
@@ -39,6 +39,13 @@ _RESERVED_ENDS = tuple(f".{name}" for name in _RESERVED)
 
 _PLAIN_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _WRITTEN_PHONE = re.compile(r"\+?[0-9 ().\-/\u2010-\u2015\u2212]*[0-9][0-9 ().\-/\u2010-\u2015\u2212]*")
+
+EXTENSION = ";ext="
+_WITH_EXTENSION = re.compile(
+    r"(.*[0-9)])[ ,]*(?:;ext=|[;,]? ?ext(?:ension|n)?[.:]{0,2}|x|#)[ ]?([0-9]{1,9})", re.IGNORECASE
+)
+_RETIRED = {52: "1"}
+"""Digits before mobile numbers that a numbering plan has given up, by calling code: Mexico's 1 in 2019."""
 
 
 def email(value: object, _options: Options) -> str:
@@ -78,18 +85,21 @@ def _any_email(text: str) -> str:
 def phone(value: object, options: Options) -> str:
     """Return a phone number in E.164 (``+33612345678``); ``region`` is the country of national numbers.
 
+    An extension follows as RFC 3966 writes it (``+4930123456;ext=12``). It is no part of what a search finds.
+
     Raises:
-        ValueProblem: it is no phone number, has an extension or letters, or is national and no region is known.
+        ValueProblem: it is no phone number, has letters, or is national and no region is known.
     """
     if isinstance(value, str) and plain_phone(value):
         return value
     text = _western(line_of(value, PHONE_INPUT))
     text = text[4:] if text[:4].lower() == "tel:" else text
-    if not _WRITTEN_PHONE.fullmatch(text.strip()):
-        raise ValueProblem(
-            "bad-format", "must be a phone number in digits, such as +33 6 12 34 56 78, without extension"
-        )
-    return _any_phone(text.strip(), options.get("region"))
+    extended = _WITH_EXTENSION.fullmatch(text.strip())
+    text, extension = extended.groups() if extended else (text.strip(), "")
+    if not _WRITTEN_PHONE.fullmatch(text):
+        raise ValueProblem("bad-format", "must be a phone number in digits, such as +33 6 12 34 56 78 or with ext. 12")
+    number = _any_phone(text, options.get("region"))
+    return f"{number}{EXTENSION}{extension}" if extension else number
 
 
 def _western(text: str) -> str:
@@ -139,6 +149,8 @@ def _any_phone(text: str, region: str | None) -> str:
         number, national = None, error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
     if number is None and national and not text.startswith("+"):
         raise ValueProblem("ambiguous", "must start with + and the country's calling code")
+    if number is not None:
+        number = _without_retired(number)
     # Possible, not assigned: numbering plans change faster than the library on a server.
     possible = phonenumbers.ValidationResult.IS_POSSIBLE
     if number is not None and phonenumbers.is_possible_number_with_reason(number) == possible:
@@ -146,6 +158,18 @@ def _any_phone(text: str, region: str | None) -> str:
         if plain_phone(formatted) or _is_settled(formatted):
             return formatted
     raise ValueProblem("bad-format", "must be a possible phone number, with all its digits")
+
+
+def _without_retired(number: phonenumbers.PhoneNumber) -> phonenumbers.PhoneNumber:
+    """Return a number without the digit that its plan no longer has, if it is a valid number then."""
+    digits = str(number.national_number)
+    retired = _RETIRED.get(number.country_code or 0)
+    if retired is None or not digits.startswith(retired):
+        return number
+    current = phonenumbers.PhoneNumber(
+        country_code=number.country_code, national_number=int(digits[len(retired) :] or 0)
+    )
+    return current if phonenumbers.is_valid_number(current) else number
 
 
 def _is_settled(formatted: str) -> bool:
@@ -173,6 +197,7 @@ def masked_email(value: str, today: date, _n: int = 0) -> str:
 def last_digits(value: str, today: date, n: int) -> str:
     """Show the last n digits if at least as many of the national number stay hidden, else nothing."""
     # The calling code does not count as hidden: anyone can guess it.
+    value = value.partition(EXTENSION)[0]
     return last(value.removeprefix(calling_code(value, today) or value[:4]), today, n)
 
 
@@ -195,6 +220,7 @@ def phone_country(value: str, _today: date, _n: int = 0) -> str | None:
 
 
 def _digits(text: str) -> str:
+    text = text.partition(EXTENSION)[0]
     return "".join(letter for letter in folded(text) if letter in "0123456789")
 
 
@@ -215,7 +241,7 @@ EMAIL = FieldType(
 )
 PHONE = FieldType(
     name="phone",
-    title="a phone number in E.164, such as +33612345678",
+    title="a phone number in E.164, such as +33612345678; an extension follows as `;ext=12` (RFC 3966)",
     normalise=phone,
     views={
         **EVERY_TYPE,
@@ -252,10 +278,13 @@ _KEYWORDS = {"in", "is"}
 def iban(value: object, _options: Options) -> str:
     """Return an IBAN in capitals without blanks (ISO 13616), with the right check digits and form for its country.
 
+    Whether its bank exists is not asked: lists of banks are out of date, and vary by the version of a library.
+
     Raises:
         ValueProblem: it is not an IBAN.
     """
-    return _checked(value, _validator("iban"), "must be an IBAN with the right length and check digits")
+    validate = partial(_validator("iban"), check_country=False)
+    return _checked(value, validate, "must be an IBAN with the right length and check digits")
 
 
 def national_id(value: object, options: Options) -> str:
@@ -294,9 +323,9 @@ def _checked(value: object, validate: Callable[[str], str], detail: str) -> str:
 
 
 @cache
-def _validator(module: str) -> Callable[[str], str]:
+def _validator(module: str) -> Callable[..., str]:
     # Names come from the table above, never from outside.
-    validate: Callable[[str], str] = importlib.import_module(f"stdnum.{module}").validate
+    validate: Callable[..., str] = importlib.import_module(f"stdnum.{module}").validate
     return validate
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from vault.catalogue.types.base import FieldType, Option, ValueProblem, digits_as_text, encode, whole_number
 from vault.catalogue.types.numeric import MOST_INTEGER
@@ -133,6 +136,15 @@ def _is_member(member: str) -> bool:
         return False
 
 
+def _from_file(value: object, options: Options) -> JsonValue:
+    """Read JSON of a file; an object or a list may be written in a cell, as packages write it."""
+    text = value.strip() if isinstance(value, str) else ""
+    if (text[:1], text[-1:]) in {("{", "}"), ("[", "]")}:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return json(msgspec.json.decode(text), options)
+    return json(value, options)
+
+
 BOOLEAN = FieldType("boolean", "true or false", boolean)
 ENUMERATION = FieldType(
     name="enumeration",
@@ -149,5 +161,6 @@ JSON = FieldType(
         "max_bytes": Option("most bytes of the value as JSON", whole_number(2, 262_144)),
         "max_depth": Option("most levels of lists and objects", whole_number(0, 32)),
     },
+    from_file=_from_file,
     wide=True,
 )
