@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.export.customer import PURCHASE, buy, files_of, somebody
-from vault.export.contents import _UNSEEN as UNSEEN
-from vault.export.contents import escape_formula, table_paths
+from vault.export.contents import table_paths
+from vault.export.formulas import _UNSEEN as UNSEEN
+from vault.export.formulas import escape_formula, unescape_formula
 
 FORMULAS = [
     "=1+1",
@@ -124,8 +125,19 @@ def test_escaping_looks_at_each_character_once(monkeypatch, unseen):
             looked.append(character)
             return UNSEEN.match(character)
 
-    monkeypatch.setattr("vault.export.contents._UNSEEN", Pattern())
+    monkeypatch.setattr("vault.export.formulas._UNSEEN", Pattern())
     value = "a" + unseen * 5_000 + "=b"
 
     assert escape_formula(value).endswith("=b")
     assert len("".join(looked)) <= len(value)
+
+
+@given(st.text(alphabet=st.sampled_from("=+-@;|\t\r\n '\"ab1\uff1d\u00a0"), max_size=12) | st.text(max_size=20))
+@settings(max_examples=500)
+def test_the_apostrophes_can_be_taken_out_again(value):
+    assert unescape_formula(escape_formula(value)) == value
+
+
+@pytest.mark.parametrize("value", [*FORMULAS, *INSIDE, "'\n", "''\ta", "'=1", "O'Neill", "'tis", "-5", "'-5"])
+def test_what_was_escaped_is_read_back(value):
+    assert unescape_formula(escape_formula(value)) == value

@@ -221,3 +221,23 @@ def test_birth_dates_match_the_age_bands_on_the_last_day_of_the_data():
     for band, low, high in (("19-24", 19, 24), ("45-54", 45, 54), ("65+", 65, 90)):
         ages = {age(_birth_date(random.Random(seed), band)) for seed in range(3_000)}
         assert ages == set(range(low, high + 1))
+
+
+def test_a_mapping_is_suggested_on_standard_output_and_nothing_comes_in(cdv, tmp_path):
+    path = write_csv(tmp_path / "a.csv", "Kundennr,Name,E-Mail", f"1,{CANARY},{CANARY}@example.org")
+    done = cdv(path, "--suggest-mapping")
+    assert done.exit_code == 0, done.output
+    assert 'email = "E-Mail"' in done.stdout
+    assert CANARY not in done.output
+    (tmp_path / "suggested.toml").write_text(done.stdout)
+    assert "1 created" in cdv(path, "--mapping", tmp_path / "suggested.toml").stderr
+
+
+def test_what_was_left_out_or_looks_like_no_value_is_told_with_counts(cdv, tmp_path):
+    mapping = tmp_path / "m.toml"
+    mapping.write_text(PEOPLE.replace('"mail"', '{ column = "mail", otherwise = "leave-out" }'))
+    done = cdv(write_csv(tmp_path / "a.csv", "no,name,mail", "1,null,a@example.org", "2,Bob,x"), "--mapping", mapping)
+    assert done.exit_code == 0, done.output
+    assert "left out" in done.stderr
+    assert "email 1" in done.stderr
+    assert "name 1" in done.stderr

@@ -180,7 +180,10 @@ async def test_json_lines_are_accepted_as_well_as_an_array(node):
 
 async def test_an_import_needs_a_source(node):
     subject = await node.create()
-    problem(await node.post("dpo", "/v1/consents:import", [{**YES, "subject": subject}]), 422, "invalid-source")
+    told = problem(await node.post("dpo", "/v1/consents:import", [{**YES, "subject": subject}]), 422, "invalid-source")
+    assert told["errors"][0]["at"] == "/source"
+    assert "?source=" in told["hint"]
+    assert "--" not in told["hint"]
     problem(await bring(node, {**YES, "subject": subject}, source="Old CRM"), 422, "invalid-source")
 
 

@@ -32,6 +32,7 @@ from vault.imports.completejourney import prepare
 from vault.imports.mapping import read_mapping
 from vault.imports.run import ImportRequest, Watcher, import_file
 from vault.wording import counted
+from vault.imports.suggest import suggest_mapping as suggested
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,6 +44,11 @@ DATASETS = ("completejourney",)
 IMPORT_TIMEOUT = 30.0
 """Seconds for one statement: a chunk takes longer than a request."""
 
+NOTES = {
+    "left-out": "left out, for they are no values of their field",
+    "looks-empty": "taken, though they look like no value (null, n/a, -); list them under `missing` if they mean none",
+}
+
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, count, write nothing.")]
 Errors = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File for the refused lines: numbers and reasons, no values.")
@@ -53,6 +59,7 @@ Errors = Annotated[
     TOP_LEVEL,
     "cdv import customers.csv --purpose order-fulfilment --dry-run",
     "cdv import orders.jsonl --mapping orders.toml --errors orders.errors.jsonl",
+    "cdv import customers.csv --suggest-mapping > customers.toml",
     "cdv import --dataset completejourney --limit-purchases 50000",
     name="import",
     database_timeout=IMPORT_TIMEOUT,
@@ -79,6 +86,10 @@ async def import_(
         int | None, typer.Option(metavar="N", min=1, max=64, help="Number of processes; by default one per processor.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(metavar="NAME", help="A public data set: completejourney.")] = None,
+    suggest_mapping: Annotated[
+        bool,
+        typer.Option("--suggest-mapping", help="Print a mapping to start from; import nothing."),
+    ] = False,
     limit_purchases: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Import only this many purchase lines of the data set.")
     ] = None,
@@ -90,6 +101,13 @@ async def import_(
     """
     if (file is None) == (dataset is None):
         raise typer.BadParameter("name a FILE, or a data set by --dataset", param_hint="'FILE'")
+    if suggest_mapping:
+        if file is None:
+            raise typer.BadParameter("name the FILE", param_hint="'--suggest-mapping'")
+        async with opener.session() as session:
+            catalogue = session.services.policies.active(session.tenant).policy_set.catalogue
+            typer.echo(suggested(file, catalogue, session.services.clock.now().date()), nl=False)
+        return
     if dataset is not None:
         _check_dataset(dataset, dry_run=dry_run, others=(mapping, purpose, source))
         reports = await _import_dataset(opener, errors, processes, limit_purchases)
@@ -141,6 +159,9 @@ async def _import(opener: Opener, request: ImportRequest, errors: Path | None, *
     would = "would be " if report.dry_run else ""
     counts = f"{report.created:,} {would}created, {report.updated:,} {would}updated, {report.unchanged:,} unchanged"
     show_outcome(report, f"{counts}, {report.refused:,} refused", title, quiet=opener.as_json)
+    for code, fields in report.notes.items():
+        told = ", ".join(f"{field} {count:,}" for field, count in sorted(fields.items()))
+        warn(f"{NOTES.get(code, code)}: {told}")
     return report
 
 

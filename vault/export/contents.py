@@ -19,6 +19,7 @@ from vault.catalogue.collections import NAME
 from vault.catalogue.types import TYPES
 from vault.export.collect import gather
 from vault.export.disclosures import accesses
+from vault.export.formulas import escape_formula
 from vault.export.html import html_page
 from vault.export.records import records
 
@@ -38,15 +39,6 @@ BOM: Final = b"\xef\xbb\xbf"
 DEVICES: Final = re.compile(r"con|prn|aux|nul|(?:com|lpt)\d")
 """Reserved file names on Windows."""
 
-_NUMBER: Final = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
-_STARTS: Final = frozenset("=+-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b")
-"""Characters that begin a formula: = + - @, and their full-width and small forms, which spreadsheets fold."""
-_UNSEEN: Final = re.compile(r"[\s\x00-\x20\x7f-\xa0\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff'\"]")
-"""Characters that spreadsheets ignore in front of a formula."""
-_LINE_ENDS: Final = frozenset("\t\r\n")
-_SEPARATORS: Final = frozenset(";|\t\r\n")
-"""Characters that a reader may take for the end of a cell."""
-
 
 def table_paths(collections: Iterable[str]) -> dict[str, str]:
     """Return the path of each collection's table: its name, or its number if the name is not valid for a file."""
@@ -55,26 +47,6 @@ def table_paths(collections: Iterable[str]) -> dict[str, str]:
         file = f"{name}_" if DEVICES.fullmatch(name) else name
         paths[name] = f"csv/{file if NAME.fullmatch(name) else f'collection-{number}'}.csv"
     return paths
-
-
-def escape_formula(value: str) -> str:
-    """Put an apostrophe before what a spreadsheet could interpret as a formula, except plain numbers.
-
-    A formula is at the start of the value or after a separator.
-    """
-    if _NUMBER.fullmatch(value) or (_STARTS.isdisjoint(value) and value[:1] not in _LINE_ENDS):
-        return value
-    parts: list[str] = []  # from the end, so that each character is looked at once, however many are unseen
-    begins = False
-    for position in range(len(value) - 1, -1, -1):
-        character = value[position]
-        if begins and character in _SEPARATORS:
-            parts.append("'")
-        parts.append(character)
-        begins = character in _STARTS or (begins and _UNSEEN.match(character) is not None)
-    if begins or value[0] in _LINE_ENDS:
-        parts.append("'")
-    return "".join(reversed(parts))
 
 
 def collection_table(content: Content, collection: str) -> AsyncIterator[bytes]:

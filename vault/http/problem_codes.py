@@ -37,6 +37,7 @@ EXPLAINED: Final = {
     "invalid-body": "The body does not have the form that the OpenAPI document describes; `errors` says where.",
     "invalid-input": "Something in the request is invalid; `errors` says where.",
     "invalid-value": "A value is invalid for its field's type; `errors` says which.",
+    "looks-like-spreadsheet-damage": "A spreadsheet has changed the value, such as 4.711E+03: export it again as text.",
     "invalid-external-id": "An id of another system is a string of 1 to 200 printable characters.",
     "invalid-source": "A source is named by 1 to 64 printable ASCII characters; of consents, by a-z, 0-9, - and _.",
     "invalid-fields": "A request names each field once, and not too many fields.",

@@ -37,8 +37,8 @@ from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement
 from vault.errors import Fault, InvalidInput
 from vault.ids import DEFAULT_TENANT, SubjectId, is_slug
 from vault.imports.consents import MOST, ConsentItem, check_batch, import_batch
-from vault.imports.lines import LineFault, build_getter, build_time_getter, columns_of_all
-from vault.imports.mapping import CellSpec, FileForm, FileMapping, is_zone, mapping_text
+from vault.imports.lines import LineFault, build_getter, build_time_getter, columns_of_all, locate_cells
+from vault.imports.mapping import CellSpec, FileForm, FileMapping, as_cell, cell_faults, is_zone, mapping_text
 from vault.imports.readers import JsonlReader, open_reader
 from vault.imports.run import Watcher
 from vault.imports.views import ConsentImportSummary
@@ -69,16 +69,14 @@ class ConsentLineParser:
     """
 
     def __init__(self, mapping: ConsentMapping, reader: Reader) -> None:
-        missing = frozenset(mapping.file.missing)
+        missing, locate = frozenset(mapping.file.missing), locate_cells(mapping.file, reader)
         self._system = mapping.system
         self._has_default_columns = mapping.columns == {name: name for name in COLUMNS}
         self._texts = {
-            name: build_getter(spec, reader.locate, missing)
-            for name, spec in mapping.columns.items()
-            if name not in MOMENTS
+            name: build_getter(spec, locate, missing) for name, spec in mapping.columns.items() if name not in MOMENTS
         }
         self._moments = {
-            name: build_time_getter(mapping.columns[name], mapping.time_zone, reader.locate, missing)
+            name: build_time_getter(mapping.columns[name], mapping.time_zone, locate, missing)
             for name in MOMENTS & mapping.columns.keys()
         }
 
@@ -215,7 +213,8 @@ def with_columns_of(mapping: ConsentMapping, columns: Sequence[str]) -> ConsentM
 
 
 def _faults(mapping: ConsentMapping) -> Iterator[Fault]:
-    for name in mapping.columns:
+    for name, spec in mapping.columns.items():
+        yield from cell_faults(f"/columns/{name}", as_cell(spec))
         if name not in COLUMNS:
             yield Fault("/columns", "unknown-key", "the columns are: " + ", ".join(COLUMNS))
     if mapping.system is not None and not is_slug(mapping.system):
@@ -274,8 +273,11 @@ async def import_consents_file(
     return ConsentImportSummary(dry_run=request.dry_run, **counts, codes=codes, seconds=seconds)
 
 
-def checked_import_source(source: str | None) -> str:
+def checked_import_source(source: str | None, *, hint: str = "use --source old-crm") -> str:
     """Check the name of the system from which consents come. It decides which statements replace earlier ones.
+
+    Args:
+        hint: how the caller says it; by default as the command line does.
 
     Raises:
         InvalidInput: the source is missing, or is not a slug.
@@ -283,8 +285,9 @@ def checked_import_source(source: str | None) -> str:
     if source is None or not is_slug(source):
         raise InvalidInput(
             "an import of consents names its source: 1 to 64 of a-z, 0-9, - and _",
+            faults=[Fault("/source", "invalid-source", "the name of a system: 1 to 64 of a-z, 0-9, - and _")],
             code="invalid-source",
-            hint="use --source old-crm",
+            hint=hint,
         )
     return source
 
@@ -352,7 +355,7 @@ async def import_consents(
         Denied: the caller may not import consents.
     """
     await require_permission(services, caller, "vault:consents", "import", audit_action="import-consents")
-    source = checked_import_source(source)
+    source = checked_import_source(source, hint="add ?source=old-crm to the address")
     if not 1 <= len(items) <= MOST:
         raise InvalidInput(f"an import has 1 to {MOST:,} items", code="too-many-items")
     return await import_batch(services, caller, items, source, always_audit=True)

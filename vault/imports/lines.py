@@ -6,7 +6,6 @@ The cells of a mapping are compiled into functions once per file, which are then
 from __future__ import annotations
 
 import string
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -16,23 +15,40 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET
 
 from vault.catalogue.types import TYPES, ValueProblem
+from vault.catalogue.types.dates import NO_SUCH_DAY, day_of, is_written_day
+from vault.export.formulas import unescape_formula
+from vault.imports.damage import (
+    is_serial_date,
+    refuse,
+    require_undamaged,
+    require_whole_postal_code,
+    stands_for_nothing,
+)
 from vault.imports.mapping import as_cell, columns_in, iter_cells
 from vault.moments import RANGE, in_utc, moment_fault, read_moment
-from vault.subjects.rows import composed, is_external_id
+from vault.subjects.rows import composed, external_id_fault
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from vault.catalogue.model import Field
-    from vault.catalogue.types import JsonValue
-    from vault.imports.mapping import Cell, CellSpec, FileMapping
+    from vault.catalogue.types import FieldType, JsonValue
+    from vault.catalogue.types.base import Options
+    from vault.imports.mapping import Cell, CellSpec, FileForm, FileMapping
     from vault.imports.readers import Getter, Line, Reader, Row
 
+    Note = tuple[str, str]
+    """What is odd and was taken, and the field."""
     Locate = Callable[[str], Getter]
     TimeGetter = Callable[[Row], datetime | None]
 
 
 DUPLICATE = "duplicate-in-file"
+LEFT_OUT = "left-out"
+"""A note: values that are not of their field's type were left out, as the mapping says."""
+LOOKS_EMPTY = "looks-empty"
+"""A note: values were taken although other systems write them for no value."""
 SEPARATOR = "\0"
 """Separates the parts of a key. No external id contains it, because it is not printable."""
 
@@ -63,25 +79,73 @@ class Draft:
     values: dict[str, JsonValue]
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the time of an import decides about its lines.
+
+    Attributes:
+        latest: the last moment at which a record may have happened.
+        today: the day after which nobody is born.
+        file: the beginning of the ids of people who have none, if the mapping gives them one.
+    """
+
+    latest: datetime | None = None
+    today: date = date.max
+    file: str = ""
+
+
+class FieldCell(NamedTuple):
+    """How a line's value of a field is found, read and checked."""
+
+    name: str
+    get: Getter
+    type: FieldType
+    options: Options
+    leaves_out: bool
+
+    @classmethod
+    def of(cls, field: Field, spec: CellSpec, get: Getter) -> FieldCell:
+        """Return how a field is read."""
+        cell = as_cell(spec)
+        options = field.options if cell.region is None else {**field.options, "region": cell.region}
+        return cls(field.name, get, TYPES[field.type], options, cell.otherwise == "leave-out")
+
+    def read(self, raw: object, today: date) -> JsonValue:
+        """Return the normalised value of what a line has; raises ValueProblem."""
+        try:
+            value = self.type.read_cell(raw, self.options)
+        except ValueProblem as problem:
+            code, detail = problem.code, problem.detail
+        else:
+            self.type.check_today(value, self.options, today)
+            require_whole_postal_code(value)
+            return value
+        if self.type is TYPES["date"] and is_serial_date(raw):
+            refuse()
+        if code == "ambiguous" and "region" in self.type.options:
+            detail += ", or the mapping says the country by `region`, such as DE"
+        raise ValueProblem(code, detail)
+
+
 class LineParser:
     """Parses lines into drafts.
 
     Args:
         fields: of the mapping, as the catalogue declares them.
         reader: locates columns.
-        latest: the last moment at which a record may have happened.
+        bounds: of times and days.
 
     Raises:
         InvalidInput: the mapping names a column that the file does not have.
     """
 
     def __init__(
-        self, mapping: FileMapping, fields: Mapping[str, Field], reader: Reader, *, latest: datetime | None = None
+        self, mapping: FileMapping, fields: Mapping[str, Field], reader: Reader, bounds: Bounds = Bounds()
     ) -> None:
-        missing = frozenset(mapping.file.missing)
+        missing, locate = frozenset(mapping.file.missing), locate_cells(mapping.file, reader)
 
         def get(spec: CellSpec) -> Getter:
-            return build_getter(spec, reader.locate, missing)
+            return build_getter(spec, locate, missing)
 
         subject_ids = dict(mapping.external_ids)
         if mapping.subject is not None:
@@ -94,13 +158,11 @@ class LineParser:
             self.identifying.append(record.external_id)
             self._record = get(record.external_id)
             if record.occurred_at is not None:
-                self._moment = build_time_getter(record.occurred_at, record.time_zone, reader.locate, missing)
-        self._fields = [
-            (name, get(spec), TYPES[fields[name].type].read_cell, fields[name].options)
-            for name, spec in mapping.fields.items()
-        ]
+                self._moment = build_time_getter(record.occurred_at, record.time_zone, locate, missing)
+        self._fields = [FieldCell.of(fields[name], spec, get(spec)) for name, spec in mapping.fields.items()]
         self._many = mapping.many
-        self._latest = latest
+        self._unnumbered = mapping.unnumbered
+        self._bounds = bounds
 
     def ids(self, row: Row) -> list[str]:
         """List the keys of a line: lines that share one are duplicates."""
@@ -111,8 +173,10 @@ class LineParser:
         record = self._record(row)
         return [] if record is None else [subjects[0] + SEPARATOR + str(record).strip()]
 
-    def drafts(self, lines: Iterable[Line], duplicates: tuple[int, ...], faults: list[LineFault]) -> Iterator[Draft]:
-        """Parse lines; adds what is wrong with the invalid ones to ``faults``."""
+    def drafts(
+        self, lines: Iterable[Line], duplicates: tuple[int, ...], faults: list[LineFault], notes: Counter[Note]
+    ) -> Iterator[Draft]:
+        """Parse lines; adds what is wrong with the invalid ones to ``faults``, and counts what is odd in the others."""
         skipped = frozenset(duplicates)
         for number, row in lines:
             if row is None:
@@ -122,11 +186,12 @@ class LineParser:
                     LineFault(number, DUPLICATE, None, "an earlier line of the file has the same external id")
                 )
             else:
-                draft = self._draft(number, row, faults)
+                draft = self._draft(number, row, faults, notes)
                 if draft is not None:
                     yield draft
 
-    def _draft(self, line: int, row: Row, faults: list[LineFault]) -> Draft | None:
+    def _draft(self, line: int, row: Row, faults: list[LineFault], notes: Counter[Note]) -> Draft | None:
+        odd: list[Note] = []
         before = len(faults)
         ids = {}
         for system, get in self._subject_ids:
@@ -137,12 +202,16 @@ class LineParser:
                 continue
             if raw is not None:
                 ids[system] = self._checked_id(line, raw, f"external_ids.{system}", faults)
+                odd += [(LOOKS_EMPTY, f"external_ids.{system}")] if stands_for_nothing(raw) else []
+        if not ids and self._unnumbered is not None and len(faults) == before:
+            ids[self._unnumbered] = f"{self._bounds.file}-{line}"
         if not ids and len(faults) == before:
             faults.append(LineFault(line, "no-external-id", None, "the line has no external id of a person"))
         record, moment = self._record_part(line, row, faults)
-        values = self._values(line, row, faults)
+        values = self._values(line, row, faults, odd)
         if len(faults) != before:
             return None
+        notes.update(odd)
         return Draft(line, ids, record, moment, values)
 
     def _record_part(self, line: int, row: Row, faults: list[LineFault]) -> tuple[str | None, datetime | None]:
@@ -156,23 +225,30 @@ class LineParser:
             else:
                 record = self._checked_id(line, raw, "record", faults)
             moment = None if self._moment is None else self._moment(row)
-            fault = moment_fault(moment, at="occurred_at", latest=self._latest)
+            fault = moment_fault(moment, at="occurred_at", latest=self._bounds.latest)
             if fault is not None:
                 faults.append(LineFault(line, fault.code, fault.at, fault.detail))
         except ValueProblem as problem:
             faults.append(LineFault(line, problem.code, "occurred_at" if record else "record", problem.detail))
         return record, moment
 
-    def _values(self, line: int, row: Row, faults: list[LineFault]) -> dict[str, JsonValue]:
+    def _values(self, line: int, row: Row, faults: list[LineFault], odd: list[Note]) -> dict[str, JsonValue]:
         values: dict[str, JsonValue] = {}
         before = len(faults)
-        for name, get, read_cell, options in self._fields:
+        for cell in self._fields:
             try:
-                raw = get(row)
-                if raw is not None:
-                    values[name] = read_cell(raw, options)
+                raw = cell.get(row)
+                if raw is None:
+                    continue
+                values[cell.name] = cell.read(raw, self._bounds.today)
             except ValueProblem as problem:
-                faults.append(LineFault(line, problem.code, name, problem.detail))
+                if cell.leaves_out:
+                    odd.append((LEFT_OUT, cell.name))
+                else:
+                    faults.append(LineFault(line, problem.code, cell.name, problem.detail))
+                continue
+            if stands_for_nothing(raw):
+                odd.append((LOOKS_EMPTY, cell.name))
         if self._many and not values and len(faults) == before:
             faults.append(LineFault(line, "no-fields", None, "the line has no value for any field"))
         return values
@@ -180,9 +256,9 @@ class LineParser:
     @staticmethod
     def _checked_id(line: int, raw: object, field: str, faults: list[LineFault]) -> str:
         text = composed(raw.strip()) if isinstance(raw, str) else str(raw) if raw.__class__ is int else ""
-        if not is_external_id(text):
-            detail = "an external id is a text of 1 to 200 printable characters"
-            faults.append(LineFault(line, "invalid-external-id", field, detail))
+        wrong = external_id_fault(text, at=field, name="the external id")
+        if wrong is not None:
+            faults.append(LineFault(line, wrong.code, field, wrong.detail))
         return text
 
 
@@ -203,8 +279,8 @@ def build_getter(spec: CellSpec, locate: Locate, missing: frozenset[str]) -> Get
     get = _base_getter(cell, locate, missing)
     if cell.values is not None:
         get = _translated(get, cell)
-    if cell.date_format is not None:
-        get = _dated(get, cell.date_format)
+    if cell.date_formats:
+        get = _dated(get, cell)
     if cell.decimal_comma:
         get = _with_decimal_point(get)
     return get
@@ -222,12 +298,29 @@ def build_time_getter(spec: CellSpec, time_zone: str, locate: Locate, missing: f
         raw = get(row)
         if raw is None:
             return None
-        time = in_utc(_moment(raw, cell.date_format), zone)
+        time = in_utc(_moment(raw, cell), zone)
         if time is None:
             raise ValueProblem("out-of-range", f"must have {RANGE}")
         return time
 
     return moment
+
+
+def locate_cells(form: FileForm, reader: Reader) -> Locate:
+    """Return the function that locates a column of a file, without the apostrophes of a guarded one."""
+    if not form.spreadsheet_guard:
+        return reader.locate
+
+    def locate(column: str) -> Getter:
+        get = reader.locate(column)
+
+        def value(row: Row) -> object:
+            raw = get(row)
+            return unescape_formula(raw) if isinstance(raw, str) else raw
+
+        return value
+
+    return locate
 
 
 def columns_of(spec: CellSpec) -> set[str]:
@@ -255,7 +348,10 @@ def _present(get: Getter, missing: frozenset[str]) -> Getter:
     def value(row: Row) -> object:
         raw = get(row)
         if raw.__class__ is str:
-            return None if raw in missing or not raw or raw.isspace() else raw
+            if raw in missing or not raw or raw.isspace():
+                return None
+            require_undamaged(raw)
+            return raw
         return None if raw is None else to_json_value(raw)
 
     return value
@@ -322,21 +418,42 @@ def _translated(get: Getter, cell: Cell) -> Getter:
     return value
 
 
-def _dated(get: Getter, date_format: str) -> Getter:
+def _dated(get: Getter, cell: Cell) -> Getter:
     def value(row: Row) -> str | None:
         raw = get(row)
-        return None if raw is None else _moment(raw, date_format).date().isoformat()
+        return None if raw is None else _moment(raw, cell).date().isoformat()
 
     return value
 
 
-def _moment(raw: object, date_format: str | None) -> datetime:
-    if isinstance(raw, str):
-        with suppress(ValueError):
-            moment = datetime.strptime(raw, date_format) if date_format else read_moment(raw.strip())  # noqa: DTZ007 - as below
-            if moment is not None:
-                return moment  # the caller sets the zone
-    raise ValueProblem("bad-format", "must be a date or time in the format of the mapping")
+def _moment(raw: object, cell: Cell) -> datetime:
+    """Read a time, which has no zone if the file states none."""
+    detail = "must be a date or time in the format of the mapping"
+    text = raw.strip() if isinstance(raw, str) else ""
+    if not cell.date_formats:
+        moment = read_moment(text)
+        if moment is not None:
+            return moment
+        if is_written_day(text[:10]) and day_of(text[:10]) is None:
+            detail = NO_SUCH_DAY
+    for date_format in cell.date_formats:
+        try:
+            moment = datetime.strptime(text, date_format)  # noqa: DTZ007 - the caller sets the zone
+            return moment if cell.pivot is None else _in_century(moment, date_format, cell.pivot)
+        except ValueError as error:
+            # The text of an error of the form quotes the value, and that of a day that does not exist has none.
+            is_written = not str(error).startswith(("time data", "unconverted data"))
+            detail = NO_SUCH_DAY if is_written else detail
+    if is_serial_date(raw):
+        refuse()
+    raise ValueProblem("bad-format", detail)
+
+
+def _in_century(moment: datetime, date_format: str, pivot: int) -> datetime:
+    """Return a time with the latest year up to the pivot that its last two digits can mean."""
+    if "%y" not in date_format.replace("%%", ""):
+        return moment
+    return moment.replace(year=pivot - (pivot - moment.year) % 100)
 
 
 def _with_decimal_point(get: Getter) -> Getter:

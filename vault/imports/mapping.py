@@ -21,6 +21,7 @@ If the columns are named like the fields of the profile, :func:`infer_mapping` r
 from __future__ import annotations
 
 import codecs
+import re
 import string
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 
 Format = Literal["csv", "jsonl", "parquet"]
+PIVOTS = range(1999, 2200)
 FORMATS: dict[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
 }  # fmt: skip
@@ -51,8 +53,12 @@ class Cell(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_default
     """The origin of a value: a column, a constant, a template over columns, or an object of cells.
 
     Attributes:
-        values: maps values of the file to values of the field; ``otherwise`` handles all others.
-        date_format: of dates, in the syntax of ``strptime`` (``%d.%m.%Y``).
+        values: maps values of the file to values of the field.
+        otherwise: ``keep`` or ``leave-out`` what ``values`` does not list; and ``leave-out`` what is no value of the
+            field, instead of refusing the line.
+        date_format: of dates, in the syntax of ``strptime`` (``%d.%m.%Y``); of several the first that fits.
+        pivot: the last year that two digits (``%y``) can mean.
+        region: the country of telephone numbers without a calling code.
         decimal_comma: ``1.234,50`` means 1234.50.
     """
 
@@ -62,8 +68,15 @@ class Cell(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_default
     object: dict[str, str | Cell] | None = None
     values: dict[str, Any] | None = None
     otherwise: Literal["refuse", "keep", "leave-out"] = "refuse"
-    date_format: str | None = None
+    date_format: str | tuple[str, ...] | None = None
+    pivot: int | None = None
+    region: str | None = None
     decimal_comma: bool = False
+
+    @property
+    def date_formats(self) -> tuple[str, ...]:
+        """Return the formats of dates; empty for the standard one."""
+        return (self.date_format,) if isinstance(self.date_format, str) else self.date_format or ()
 
 
 CellSpec = str | Cell
@@ -71,12 +84,19 @@ CellSpec = str | Cell
 
 
 class FileForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """The format of a file; by default it follows from the file's suffix."""
+    """The format of a file; by default it follows from the file's suffix.
+
+    Attributes:
+        missing: texts that mean nothing.
+        spreadsheet_guard: apostrophes in front of what a spreadsheet could take for a formula are no part of the value,
+            as in the tables of a package.
+    """
 
     format: Format | None = None
     delimiter: str | None = None
     encoding: str = "utf-8"
     missing: tuple[str, ...] = ()
+    spreadsheet_guard: bool = False
 
 
 class SubjectCell(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -95,7 +115,10 @@ class RecordCells(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
 
 
 class FileMapping(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """What the lines and columns of a file mean."""
+    """What the lines and columns of a file mean.
+
+    ``unnumbered`` is the system in which people without an external id get one, made of the file and their line.
+    """
 
     fields: dict[str, CellSpec] = {}
     collection: str = PROFILE
@@ -103,6 +126,7 @@ class FileMapping(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     source: str | None = None
     file: FileForm = FileForm()
     external_ids: dict[str, CellSpec] = {}
+    unnumbered: str | None = None
     subject: SubjectCell | None = None
     record: RecordCells | None = None
 
@@ -183,10 +207,11 @@ def iter_cells(mapping: FileMapping) -> Iterator[tuple[str, Cell]]:
 
 def _faults(mapping: FileMapping) -> Iterator[Fault]:
     for path, cell in iter_cells(mapping):
-        yield from _cell_faults(path, cell)
+        yield from cell_faults(path, cell)
     yield from _shape_faults(mapping)
     yield from _form_faults(mapping)
-    for system in [*mapping.external_ids, *([mapping.subject.system] if mapping.subject else [])]:
+    named = (mapping.unnumbered, mapping.subject.system if mapping.subject else None)
+    for system in [*mapping.external_ids, *(system for system in named if system is not None)]:
         if not is_slug(system):
             yield Fault("/external_ids", "invalid-system", "a system's name has only a-z, 0-9, - and _")
 
@@ -197,13 +222,17 @@ def _shape_faults(mapping: FileMapping) -> Iterator[Fault]:
             yield Fault("/subject", "missing-key", "name the person of the records: [subject] with system and id")
         if mapping.record is None:
             yield Fault("/record", "missing-key", "name the id of the records: [record] with external_id")
-        if mapping.external_ids:
+        if mapping.external_ids or mapping.unnumbered is not None:
             yield Fault("/external_ids", "needless-key", "records are matched to their person by [subject]")
         if not mapping.fields:
             yield Fault("/fields", "missing-key", "name at least one field")
     else:
-        if not mapping.external_ids:
-            yield Fault("/external_ids", "missing-key", "name at least one, so that a second import finds the people")
+        if not mapping.external_ids and mapping.unnumbered is None:
+            yield Fault(
+                "/external_ids",
+                "missing-key",
+                "name at least one, so that a second import finds the people; or say `unnumbered`",
+            )
         if mapping.subject is not None or mapping.record is not None:
             yield Fault("/collection", "missing-key", "[subject] and [record] belong to a collection of many records")
 
@@ -217,16 +246,39 @@ def _form_faults(mapping: FileMapping) -> Iterator[Fault]:
         yield Fault("/record/time_zone", "wrong-value", "use a name of the tz database, such as Europe/Berlin")
 
 
-def _cell_faults(path: str, cell: Cell) -> Iterator[Fault]:
+TWO_DIGITS = frozenset("y")
+"""Directives of ``strptime`` that read a year without its century."""
+_DIRECTIVE = re.compile(r"%(.)")
+_OF_A_LOCALE = frozenset("cxX")
+
+
+def cell_faults(path: str, cell: Cell) -> Iterator[Fault]:
+    """Yield what is wrong with a cell, and with its parts."""
     kinds = [cell.column, cell.template, cell.object, None if cell.constant is UNSET else True]
     if sum(kind is not None for kind in kinds) != 1:
         yield Fault(path, "wrong-cell", "give exactly one of column, constant, template and object")
-    if cell.otherwise != "refuse" and cell.values is None:
-        yield Fault(path, "wrong-cell", "`otherwise` goes with `values`")
+    if cell.otherwise == "keep" and cell.values is None:
+        yield Fault(path, "wrong-cell", '`otherwise = "keep"` goes with `values`')
+    if cell.region is not None and not is_region(cell.region):
+        yield Fault(path, "wrong-value", "`region` is the ISO 3166-1 code of a country with phone numbers, such as DE")
+    yield from _date_faults(path, cell)
     if cell.template is not None and not _is_template(cell.template):
         yield Fault(path, "wrong-template", "a template has columns in braces: {first} {last}; write {{ for a brace")
     for name, part in (cell.object or {}).items():
-        yield from _cell_faults(f"{path}/{name}", as_cell(part))
+        yield from cell_faults(f"{path}/{name}", as_cell(part))
+
+
+def _date_faults(path: str, cell: Cell) -> Iterator[Fault]:
+    directives = set(_DIRECTIVE.findall("".join(cell.date_formats)))
+    if directives & _OF_A_LOCALE:
+        yield Fault(path, "wrong-value", "%c, %x and %X depend on the machine: write the parts of the date")
+    if directives & TWO_DIGITS and cell.pivot is None:
+        detail = "%y has two digits of the year: say by `pivot` the last year that they can mean, such as pivot = 2026"
+        yield Fault(path, "no-pivot", detail)
+    if cell.pivot is not None and not directives & TWO_DIGITS:
+        yield Fault(path, "wrong-cell", "`pivot` goes with %y in `date_format`")
+    if cell.pivot is not None and not PIVOTS[0] <= cell.pivot <= PIVOTS[-1]:
+        yield Fault(path, "wrong-value", f"`pivot` is a year from {PIVOTS[0]} to {PIVOTS[-1]}")
 
 
 def _is_template(template: str) -> bool:
@@ -234,6 +286,11 @@ def _is_template(template: str) -> bool:
         return bool(columns_in(template))
     except ValueError:
         return False
+
+
+def is_region(code: str) -> bool:
+    """Return whether a country has telephone numbers."""
+    return TYPES["phone"].options["region"].check(code) is None
 
 
 def is_zone(name: str) -> bool:
@@ -290,7 +347,7 @@ def infer_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMappin
     fields: dict[str, CellSpec] = {}
     ids: dict[str, CellSpec] = {}
     parts: dict[str, dict[str, str | Cell]] = {}
-    faults = []
+    unknown = []
     known = catalogue.collections[PROFILE].fields
     for position, column in enumerate(columns, 1):
         name, _, part = column.partition(".")
@@ -302,9 +359,12 @@ def infer_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMappin
         elif field is not None and part in TYPES[field.type].parts:
             parts.setdefault(name, {})[part] = column
         else:
-            detail = f"column {position} has the name of no field of the profile"
-            faults.append(Fault("/columns", "unknown-column", detail))
-    if not ids:
+            unknown.append(position)
+    faults = []
+    if unknown:
+        which = f"columns {', '.join(map(str, unknown))} have" if len(unknown) > 1 else f"column {unknown[0]} has"
+        faults.append(Fault("/columns", "unknown-column", f"{which} the name of no field of the profile"))
+    if not ids and (base is None or base.unnumbered is None):
         faults.append(
             Fault("/columns", "no-external-id", f"no column is called {EXTERNAL}<system>, such as {EXTERNAL}shop")
         )
@@ -313,7 +373,7 @@ def infer_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMappin
             "the file's columns are not named like fields",
             faults=faults,
             code="mapping-needed",
-            hint="write a mapping and name it by --mapping; docs/import.md shows how",
+            hint="write a mapping and name it by --mapping; --suggest-mapping prints one to start from",
         )
     fields |= {name: Cell(object=members) for name, members in parts.items()}
     return msgspec.structs.replace(base or FileMapping(), fields=fields, external_ids=ids)

@@ -164,13 +164,28 @@ class CsvReader(_LineReader):
             self._delimiter = form.delimiter or _delimiter(head)
             file.seek(0)
             header, end, after = next(self._rows(file, 0, 1), ([], 0, 1))
-        self.columns = [name.strip() for name in header]
+        names = [name.strip() for name in header]
+        self._width = len(names)
+        while names and not names[-1]:  # spreadsheets write columns that were once used
+            names.pop()
+        self.columns = names
         self._first = (end, after)
-        if not any(self.columns) or len(set(self.columns)) != len(self.columns):
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Check the names of the columns. The error has positions only: without a header, the names would be values."""
+        first: dict[str, int] = {}
+        wrong = "" if self.columns else "names no column"
+        for position, name in enumerate(self.columns, 1):
+            if not name:
+                wrong = wrong or f"has no name for column {position}"
+            elif first.setdefault(name, position) != position:
+                wrong = wrong or f"has the same name for columns {first[name]} and {position}"
+        if wrong:
             raise InvalidInput(
-                "the first line of the file does not name its columns, each once",
+                f"the first line of the file {wrong}",
                 code="no-header",
-                hint="a CSV file begins with a line of column names",
+                hint="a CSV file begins with a line of column names, each once",
             )
 
     def locate(self, column: str) -> Getter:
@@ -178,11 +193,15 @@ class CsvReader(_LineReader):
         return itemgetter(position_of(column, self.columns))
 
     def _lines(self, file: BinaryIO, start: int, number: int) -> Iterator[LocatedLine]:
-        width = len(self.columns)
         for row, end, after in self._rows(file, start, number):
             if row:
-                yield LocatedLine(Line(number, row if len(row) == width else None), start, end)
+                yield LocatedLine(Line(number, row if self._fits(row) else None), start, end)
             start, number = end, after
+
+    def _fits(self, row: list[str]) -> bool:
+        """Return whether a row has a cell for each column, and nothing in columns without a name."""
+        named = len(self.columns)
+        return len(row) == named or (len(row) == self._width and not any(map(str.strip, row[named:])))
 
     def _rows(self, file: BinaryIO, start: int, number: int) -> Iterator[tuple[list[str], int, int]]:
         """Yield rows, each with its end in the file and the number of the next line."""

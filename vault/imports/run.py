@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -96,7 +96,7 @@ async def import_file(
         context = await open_import(services, replace(task, run=run.id, started_at=run.started_at))
         async with services.data.reading() as connection:
             earlier = await outcomes(connection, task.tenant, run.id)
-    total, codes = Outcome(), Counter[str]()
+    total, codes, notes = Outcome(), Counter[str](), defaultdict[str, Counter[str]](Counter)
 
     def add(chunk: Chunk, outcome: Outcome) -> None:
         nonlocal total
@@ -104,6 +104,8 @@ async def import_file(
         for fault in outcome.faults:
             codes[fault.code] += 1
             watcher.refused(fault)
+        for code, field, count in outcome.notes:
+            notes[code][field] += count
         watcher.advanced(chunk.lines)
 
     with ExitStack() as stack:
@@ -130,6 +132,7 @@ async def import_file(
         refused=total.refused,
         duplicates=codes[DUPLICATE],
         codes=dict(codes),
+        notes={code: dict(counts) for code, counts in sorted(notes.items())},
         resumed=resumed,
         processes=1 if workers is None else workers.processes,
         seconds=round(time.monotonic() - started, 3),

@@ -60,7 +60,23 @@ class ImportChunkRow(DataTable, table=True):
 RUN = table_of(ImportRunRow)
 CHUNK = table_of(ImportChunkRow)
 
-_faults = msgspec.json.Decoder(list[LineFault])
+
+class Noted(NamedTuple):
+    """How many values of a field were taken or left out for one reason."""
+
+    code: str
+    field: str
+    values: int
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What is stored of the lines of a chunk; a list of the faults alone is the form of earlier versions."""
+
+    faults: list[LineFault]
+    notes: list[Noted]
+
+
+_faults = msgspec.json.Decoder(_Told | list[LineFault])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +97,10 @@ class Outcome(NamedTuple):
     unchanged: int = 0
     refused: int = 0
     faults: list[LineFault] = []  # noqa: RUF012 - never changed in place
+    notes: list[Noted] = []  # noqa: RUF012 - as above
 
     def __add__(self, other: object) -> Outcome:
-        """Add the counts. Faults are reported chunk by chunk, and not collected."""
+        """Add the counts. Faults and notes are reported chunk by chunk, and not collected."""
         if not isinstance(other, Outcome):
             return NotImplemented
         return Outcome(
@@ -130,12 +147,18 @@ async def outcomes(
     columns = (CHUNK.c.number, CHUNK.c.created, CHUNK.c.updated, CHUNK.c.unchanged, CHUNK.c.refused, CHUNK.c.faults)
     statement = select(*columns).where(CHUNK.c.tenant_id == tenant, CHUNK.c.run_id == run)
     rows = await connection.execute(statement if number is None else statement.where(CHUNK.c.number == number))
-    return {row[0]: Outcome(row[1], row[2], row[3], row[4], _faults.decode(row[5])) for row in rows}
+    return {row[0]: Outcome(row[1], row[2], row[3], row[4], *_told(row[5])) for row in rows}
+
+
+def _told(stored: bytes) -> tuple[list[LineFault], list[Noted]]:
+    told = _faults.decode(stored)
+    return (told.faults, told.notes) if isinstance(told, _Told) else (told, [])
 
 
 async def mark_done(connection: AsyncConnection, tenant: TenantId, run: UUID, number: int, outcome: Outcome) -> None:
     """Mark a chunk as completed, in its transaction."""
-    values = {**outcome._asdict(), "faults": msgspec.json.encode(outcome.faults)}
+    values = {**outcome._asdict(), "faults": msgspec.json.encode(_Told(outcome.faults, outcome.notes))}
+    del values["notes"]
     await connection.execute(insert(CHUNK).values(tenant_id=tenant, run_id=run, number=number, **values))
 
 
@@ -147,7 +170,7 @@ async def find_outcome(database: Database, tenant: TenantId, run: UUID, number: 
 
 async def finish_run(database: Database, tenant: TenantId, run: UUID, total: Outcome, *, now: datetime) -> None:
     """Finish a run: store its counts and delete the marks of its chunks."""
-    counts = {name: count for name, count in total._asdict().items() if name != "faults"}
+    counts = {name: count for name, count in total._asdict().items() if name not in {"faults", "notes"}}
     async with database.transaction() as connection:
         await connection.execute(
             update(RUN).where(RUN.c.tenant_id == tenant, RUN.c.id == run).values(finished_at=now, **counts)

@@ -6,17 +6,20 @@ it runs on the command line, whose user has the root key. Purpose limitation app
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
 from vault.catalogue.toml_document import did_you_mean
+from vault.catalogue.types import TYPES
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import Ground, refusal, subject_refusal
 from vault.consent.model import NOTHING
 from vault.errors import Denied, Fault, InvalidInput, Refusal, Unavailable
-from vault.imports.lines import LineParser, needed_columns
+from vault.imports.lines import Bounds, LineParser, needed_columns
+from vault.imports.mapping import as_cell
 from vault.imports.readers import open_reader
 from vault.policy.decision import rule_out
 from vault.subjects.rows import EXTERNAL_IDS, Maker, Origin
@@ -95,6 +98,13 @@ def declared_fields(catalogue: Catalogue, mapping: FileMapping) -> dict[str, Fie
     if faults:
         raise InvalidInput("the mapping names unknown fields", faults=faults, code="unknown-field")
     declared = {name: known[name] for name in mapping.fields}
+    faults = [
+        Fault(f"/fields/{name}", "wrong-cell", "`region` goes with a field of telephone numbers")
+        for name, spec in mapping.fields.items()
+        if as_cell(spec).region is not None and "region" not in TYPES[known[name].type].options
+    ]
+    if faults:
+        raise InvalidInput("the mapping is inconsistent", faults=faults, code="mapping-invalid")
     if mapping.collection == PROFILE:
         declared[EXTERNAL_IDS] = catalogue.field(EXTERNAL_IDS)
     return declared
@@ -192,6 +202,13 @@ class ImportContext:
                 raise Unavailable("a person in the file was erased, merged or restricted, or objected, at this moment")
 
 
+async def _name_of_file(services: Services, task: ImportTask) -> str:
+    """Return a name that a file has by its content; keyed, since a small file could be guessed from a plain digest."""
+    with task.path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").digest()
+    return (await services.keyring.token_key(task.tenant)).digest("import-file", content).hex()[:16]
+
+
 async def open_import(services: Services, task: ImportTask) -> ImportContext:
     """Check the authorization and open the file.
 
@@ -203,13 +220,15 @@ async def open_import(services: Services, task: ImportTask) -> ImportContext:
     grant = await authorize(services, caller, task.mapping, task.purpose)
     reader = open_reader(task.mapping, task.path, needed_columns(task.mapping))
     collection = services.policies.active(task.tenant).policy_set.catalogue.collections[task.mapping.collection]
+    file = "" if task.mapping.unnumbered is None else await _name_of_file(services, task)
+    bounds = Bounds(collection.ahead.after(task.started_at), task.started_at.date(), file)
     index_keys = await services.keyring.index_keys(task.tenant)
     return ImportContext(
         services,
         caller,
         task,
         reader,
-        LineParser(task.mapping, grant.declared, reader, latest=collection.ahead.after(task.started_at)),
+        LineParser(task.mapping, grant.declared, reader, bounds),
         grant,
         # All rows of an import have the time at which it started, whenever their chunk is written.
         Maker(task.tenant, index_keys, task.started_at),

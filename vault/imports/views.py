@@ -6,7 +6,11 @@ from vault.views import View
 
 
 class ImportSummary(View):
-    """The result of an import of profiles or records. ``refused`` includes the duplicates: repeated external ids."""
+    """The result of an import of profiles or records. ``refused`` includes the duplicates: repeated external ids.
+
+    ``notes`` counts values by code and field: ``left-out``; and ``looks-empty``, taken although they are what other
+    systems write for no value.
+    """
 
     dry_run: bool
     lines: int
@@ -16,6 +20,7 @@ class ImportSummary(View):
     refused: int
     duplicates: int
     codes: dict[str, int]
+    notes: dict[str, dict[str, int]]
     resumed: bool
     processes: int
     seconds: float

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.access.authorization import audit_entry
 from vault.errors import Conflict, Unavailable, VaultError
 from vault.imports import profiles, records
-from vault.imports.store import find_outcome, mark_done
+from vault.imports.store import Noted, find_outcome, mark_done
 from vault.imports.task import open_import
 from vault.logs import describe_error
 
@@ -94,11 +94,14 @@ async def apply_chunk(context: ImportContext, chunk: Chunk) -> Outcome:
 
 async def _attempt(context: ImportContext, chunk: Chunk) -> Outcome:
     faults: list[LineFault] = []
-    drafts = list(context.parser.drafts(context.reader.read(chunk.span), chunk.duplicates, faults))
+    notes = Counter[tuple[str, str]]()
+    drafts = list(context.parser.drafts(context.reader.read(chunk.span), chunk.duplicates, faults, notes))
     classify = records.classify if context.task.mapping.many else profiles.classify
     batch = await classify(context, drafts, faults)
     faults.sort()
-    outcome = batch.outcome._replace(refused=len({fault.line for fault in faults}), faults=faults)
+    refused = len({fault.line for fault in faults})
+    told = [Noted(code, field, count) for (code, field), count in sorted(notes.items())]
+    outcome = batch.outcome._replace(refused=refused, faults=faults, notes=told)
     run = context.task.run
     if run is None:
         return outcome

@@ -215,6 +215,8 @@ def _stored(sealed: bytes, origin: _Shared) -> Stored:
 
 
 LONGEST_EXTERNAL_ID = 200
+DAMAGED = "looks-like-spreadsheet-damage"
+_SCIENTIFIC = re.compile(r"[+-]?[0-9][.,][0-9]+[Ee][+-][0-9]{2,3}")
 EXTERNAL_IDS = "external_ids"
 """The field of the profile with other systems' ids, sealed; keyed digests of them are indexed in addition."""
 
@@ -368,19 +370,38 @@ def checked_external_ids(given: Mapping[str, object], *, at: str = "/external_id
             faults.append(
                 Fault(at, "invalid-system", f"key {position} is not a valid name of a system: use a-z, 0-9, - and _")
             )
-        elif not is_external_id(value):
-            detail = f"the id at key {position} is not a string of 1 to {LONGEST_EXTERNAL_ID} printable characters"
-            faults.append(Fault(at, "invalid-external-id", detail))
+        elif (wrong := external_id_fault(value, at=at, name=f"the id at key {position}")) is not None:
+            faults.append(wrong)
         else:
-            external_ids[system] = composed(value)
+            external_ids[system] = composed(str(value))
     if faults:
-        raise InvalidInput("some external ids are invalid", faults=faults, code="invalid-external-id")
+        codes = {fault.code for fault in faults}
+        code = DAMAGED if codes == {DAMAGED} else "invalid-external-id"
+        raise InvalidInput("some external ids are invalid", faults=faults, code=code)
     return external_ids
 
 
 def composed(external_id: str) -> str:
     """Return an id in Unicode NFC, so that the same letters are the same id however they were typed."""
     return normalize("NFC", external_id) if is_external_id(external_id) else external_id  # no other one is stored
+
+
+def external_id_fault(value: object, *, at: str, name: str = "it") -> Fault | None:
+    """Return what is wrong with an id that is to be stored; None if nothing is.
+
+    A number that a spreadsheet shows in its scientific form has lost digits, so it is no one's id any more.
+    """
+    if not is_external_id(value):
+        detail = f"{name} is not a string of 1 to {LONGEST_EXTERNAL_ID} printable characters"
+        return Fault(at, "invalid-external-id", detail)
+    if is_scientific(value):
+        return Fault(at, DAMAGED, f"{name} is a number in scientific form, as spreadsheets show long ones")
+    return None
+
+
+def is_scientific(text: str) -> bool:
+    """Return whether a text is a number as spreadsheets show long ones: ``4.711E+03``."""
+    return _SCIENTIFIC.fullmatch(text) is not None
 
 
 def is_external_id(value: object) -> TypeGuard[str]:
