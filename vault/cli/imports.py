@@ -31,8 +31,8 @@ from vault.errors import Misconfigured
 from vault.imports.completejourney import prepare
 from vault.imports.mapping import read_mapping
 from vault.imports.run import ImportRequest, Watcher, import_file
-from vault.wording import counted
 from vault.imports.suggest import suggest_mapping as suggested
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
