@@ -24,8 +24,8 @@ from vault.errors import Conflict, InvalidInput, RevisionRequired, StaleRevision
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
-from vault.recipients.outbox import WrittenValues, notify_of_writes
 from vault.moments import check_moment
+from vault.recipients.outbox import WrittenValues, notify_of_writes
 from vault.retention.clocks import Newest
 from vault.retention.holds import require_not_held, unchanged_under_hold
 from vault.subjects.rows import (

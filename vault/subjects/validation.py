@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from vault.catalogue.types import TYPES, ValueProblem
@@ -11,7 +12,6 @@ from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
 
     from vault.catalogue.model import Catalogue, Field
     from vault.catalogue.types import JsonValue
@@ -53,7 +53,7 @@ def fields_of(
         return {name: declared[name] for name in given}
     if whole:
         known = {name: value for name, value in given.items() if name in writable}
-        faults += _normalised(writable, known, at)[1]
+        faults += _normalised(writable, known, at, date.max)[1]
     raise InvalidInput("unknown fields", faults=faults, code="unknown-field")
 
 
@@ -74,14 +74,14 @@ def normalised(
     Raises:
         InvalidInput: with a fault for every value that is invalid for its type.
     """
-    values, faults = _normalised(fields, given, at)
+    values, faults = _normalised(fields, given, at, today)
     if faults:
         raise InvalidInput("some values are invalid for their fields", faults=faults, code="invalid-value")
     return values
 
 
 def _normalised(
-    fields: Mapping[str, Field], given: Mapping[str, object], at: str
+    fields: Mapping[str, Field], given: Mapping[str, object], at: str, today: date
 ) -> tuple[dict[str, JsonValue], list[Fault]]:
     values, faults = {}, []
     for name, value in given.items():
