@@ -15,7 +15,7 @@ from vault.catalogue.types import ValueProblem
 from vault.errors import InvalidInput
 from vault.imports.damage import require_undamaged
 from vault.imports.mapping import parse_mapping
-from vault.imports.store import _told as told_of
+from vault.imports.store import _read_notes as notes_of
 
 DAMAGED = "looks-like-spreadsheet-damage"
 HEAD = 'purpose = "order-fulfilment"\n[external_ids]\nshop = "no"\n[fields]\n'
@@ -114,8 +114,8 @@ async def test_words_for_nothing_are_taken_and_counted_unless_they_are_listed(sq
 
 async def test_notes_are_kept_for_an_import_that_goes_on(sqlite_node):
     old, new = b'[[1,"bad-format","name","x"]]', b'{"faults":[],"notes":[["looks-empty","name",3]]}'
-    assert [told_of(stored)[1] for stored in (old, new)] == [[], [("looks-empty", "name", 3)]]
-    assert told_of(old)[0] == [(1, "bad-format", "name", "x")]
+    assert [notes_of(stored)[1] for stored in (old, new)] == [[], [("looks-empty", "name", 3)]]
+    assert notes_of(old)[0] == [(1, "bad-format", "name", "x")]
 
 
 async def test_a_person_called_null_is_taken_by_the_api(sqlite_node):

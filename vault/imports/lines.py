@@ -85,7 +85,7 @@ class Bounds:
 
     Attributes:
         latest: the last moment at which a record may have happened.
-        today: the day after which nobody is born.
+        today: the day after which no one is born.
         file: the beginning of the ids of people who have none, if the mapping gives them one.
     """
 

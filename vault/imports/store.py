@@ -69,14 +69,14 @@ class Noted(NamedTuple):
     values: int
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _Notes(msgspec.Struct, frozen=True):
     """What is stored of the lines of a chunk; a list of the faults alone is the form of earlier versions."""
 
     faults: list[LineFault]
     notes: list[Noted]
 
 
-_faults = msgspec.json.Decoder(_Told | list[LineFault])
+_faults = msgspec.json.Decoder(_Notes | list[LineFault])
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +147,17 @@ async def outcomes(
     columns = (CHUNK.c.number, CHUNK.c.created, CHUNK.c.updated, CHUNK.c.unchanged, CHUNK.c.refused, CHUNK.c.faults)
     statement = select(*columns).where(CHUNK.c.tenant_id == tenant, CHUNK.c.run_id == run)
     rows = await connection.execute(statement if number is None else statement.where(CHUNK.c.number == number))
-    return {row[0]: Outcome(row[1], row[2], row[3], row[4], *_told(row[5])) for row in rows}
+    return {row[0]: Outcome(row[1], row[2], row[3], row[4], *_read_notes(row[5])) for row in rows}
 
 
-def _told(stored: bytes) -> tuple[list[LineFault], list[Noted]]:
+def _read_notes(stored: bytes) -> tuple[list[LineFault], list[Noted]]:
     told = _faults.decode(stored)
-    return (told.faults, told.notes) if isinstance(told, _Told) else (told, [])
+    return (told.faults, told.notes) if isinstance(told, _Notes) else (told, [])
 
 
 async def mark_done(connection: AsyncConnection, tenant: TenantId, run: UUID, number: int, outcome: Outcome) -> None:
     """Mark a chunk as completed, in its transaction."""
-    values = {**outcome._asdict(), "faults": msgspec.json.encode(_Told(outcome.faults, outcome.notes))}
+    values = {**outcome._asdict(), "faults": msgspec.json.encode(_Notes(outcome.faults, outcome.notes))}
     del values["notes"]
     await connection.execute(insert(CHUNK).values(tenant_id=tenant, run_id=run, number=number, **values))
 

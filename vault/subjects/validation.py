@@ -69,7 +69,7 @@ def normalised(
 
     Args:
         at: JSON pointer of the values.
-        today: the day (UTC) after which nobody is born.
+        today: the day (UTC) after which no one is born.
 
     Raises:
         InvalidInput: with a fault for every value that is invalid for its type.

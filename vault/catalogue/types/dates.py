@@ -19,7 +19,7 @@ OLDEST_BAND = 90
 """Ages from here on are one band, as few people are that old (compare 45 CFR 164.514(b)(2)(i)(C))."""
 
 FIRST_BIRTH = "1900-01-01"
-"""Nobody alive was born before, and systems write 1899-12-30 or 0001-01-01 for a date that they do not know."""
+"""No one alive was born before, and systems write 1899-12-30 or 0001-01-01 for a date that they do not know."""
 TODAY = "today"
 NO_SUCH_DAY = "the calendar has no such day"
 
