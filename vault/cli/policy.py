@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,6 +28,7 @@ from vault.cli.command import (
 from vault.cli.output import FAILED, emit, note, warn
 from vault.consent.expiry import ask_again
 from vault.errors import InvalidInput, Misconfigured, NotFound, PolicyInvalid
+from vault.governance.policy_difference import PolicyDifference, changed_lines, difference
 from vault.governance.query import notice_list
 from vault.governance.tenants import apply_policies
 from vault.governance.views import PolicyChange, PolicyCheck, PolicyFinding
@@ -112,6 +114,159 @@ async def history(session: Session) -> None:
         for number, change in enumerate(changes)
     )
     session.show_table(changes, ("applied", "by", "version", ""), rows, empty="no policies were applied yet")
+
+
+Version = Annotated[
+    str,
+    typer.Argument(metavar="VERSION", help="`previous`, or the start of a hash of `cdv policy history`."),
+]
+
+
+@command(group, "cdv policy diff", "cdv policy diff previous", "cdv policy diff 3f2a91 --text", name="diff")
+async def compare_versions(
+    session: Session,
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[VERSION]", help="A version to compare those in force with.", show_default="the folder"
+        ),
+    ] = None,
+    text: Annotated[bool, typer.Option("--text", help="Show the changed lines of the files.")] = False,
+) -> None:
+    """Show what the vault's folder would change: who may read what, fields, purposes, rules.
+
+    With VERSION, what has changed since that version.
+    """
+    services, tenant = session.services, session.tenant
+    active = services.policies.active(tenant).policy_set
+    if version is None:
+        before, after = active, PolicySet.from_folder(policy_folder(session.vault.settings, tenant))
+    else:
+        before, after = await _version(session, version), active
+    if text:
+        for line in changed_lines(before, after):
+            typer.echo(line)
+        return
+    found = await asyncio.to_thread(difference, before, after, tenant, services.clock.now().date())
+    if session.as_json:
+        emit(found)
+    else:
+        _show_difference(found)
+
+
+@command(group, "cdv policy show previous --to old-policies", name="show")
+async def show_version(
+    session: Session,
+    version: Version,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the files.")],
+) -> None:
+    """Write the files of an applied version into a new folder."""
+    policy_set = await _version(session, version)
+    _write(policy_set, to)
+    if session.as_json:
+        emit({"version": policy_set.version, "folder": to, "files": sorted(policy_set.files)})
+    else:
+        note(f"{to}: {policy_set.version}")
+
+
+@command(
+    group,
+    "cdv policy rollback previous",
+    name="rollback",
+    confirm="Put the earlier policies into force, and into the vault's folder?",
+)
+async def roll_back(session: Session, version: Version) -> None:
+    """Put an applied version into force again. It becomes the vault's folder; the present folder is kept beside it."""
+    policy_set = await _version(session, version)
+    folder = policy_folder(session.vault.settings, session.tenant)
+    kept = _free(folder.with_name(f"{folder.name}-before-rollback"))
+    new = _free(folder.with_name(f"{folder.name}-new"))
+    _write(policy_set, new)
+    # The folder first: a server that starts applies it. If the process ends between the two, `apply` completes it.
+    if folder.exists():
+        folder.rename(kept)
+    new.rename(folder)
+    changed = await apply_policies(session.services, session.tenant, policy_set)
+    if session.as_json:
+        emit({"version": policy_set.version, "changed": changed, "kept": kept if kept.exists() else None})
+        return
+    note(f"{session.tenant}: {'in force now' if changed else 'in force already'}: {policy_set.version}")
+    if kept.exists():
+        note(f"the folder as it was: {kept}")
+
+
+async def _version(session: Session, name: str) -> PolicySet:
+    """Find an applied version by the start of its hash.
+
+    Raises:
+        NotFound: there is none, or it does not load any more.
+        InvalidInput: there are several.
+    """
+    policies = session.services.policies
+    versions = list(dict.fromkeys(change.version for change in await policies.history(session.tenant, most=1000)))
+    active = policies.active(session.tenant).version
+    if name == "previous":
+        found = [version for version in versions if version != active][:1]
+    else:
+        found = [
+            version for version in versions if version.removeprefix("sha256:").startswith(name.removeprefix("sha256:"))
+        ]
+    if not found:
+        raise NotFound("no such version was applied", hint="`cdv policy history` lists them")
+    if len(found) > 1:
+        raise InvalidInput("several versions begin like that", hint="write more of the hash")
+    policy_set = await policies.at(session.tenant, found[0])
+    if policy_set.version != found[0]:
+        raise NotFound("this program does not load that version any more", hint="its files are in older backups")
+    return policy_set
+
+
+def _free(path: Path) -> Path:
+    """Return the path, or one with a number after it if there is something."""
+    number, free = 1, path
+    while free.exists():
+        number, free = number + 1, path.with_name(f"{path.name}-{number + 1}")
+    return free
+
+
+def _write(policy_set: PolicySet, folder: Path) -> None:
+    """Write the files of policies into a new folder.
+
+    Raises:
+        Misconfigured: the folder exists, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True)
+        for name, text in policy_set.files.items():
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        reason = (
+            "exists already" if isinstance(error, FileExistsError) else f"cannot be written ({type(error).__name__})"
+        )
+        raise Misconfigured(f"the folder {reason}", hint="name a folder that does not exist yet") from None
+
+
+def _show_difference(found: PolicyDifference) -> None:
+    for sign, colour, changes in (("+", typer.colors.YELLOW, found.opened), ("-", typer.colors.GREEN, found.closed)):
+        for change in changes:
+            verb = "may read" if sign == "+" else "may no longer read"
+            typer.secho(f"{sign} {change.role} {verb} for {change.purpose}:", fg=colour, bold=True)
+            for field in change.fields:
+                typer.echo(f"    {field.removeprefix('profile.')}")
+    for what, names in (("field", found.fields), ("purpose", found.purposes)):
+        for sign, some in (("+", names.added), ("-", names.removed), ("~", names.changed)):
+            for name in some:
+                typer.echo(f"{sign} {what} {name}")
+    for sign, rules in (("+", found.rules_added), ("-", found.rules_removed)):
+        for rule in rules:
+            typer.echo(f"{sign} rule {rule}")
+    others = [*found.files.added, *found.files.removed, *found.files.changed]
+    if others:
+        note(f"files: {', '.join(sorted(others))}. --text shows the lines.")
+    else:
+        note("no difference")
 
 
 def _default_folder(vault: Path, tenant: str) -> Path:
