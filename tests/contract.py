@@ -65,10 +65,9 @@ class Contract:
         self._check_body((method, template, code), responses[code].get("content", {}), where, content_type, body)
 
     def _template(self, method: str, path: str) -> str | None:
-        for pattern, template in self._patterns:
-            if method.lower() in self._paths[template] and pattern.fullmatch(path):
-                return template
-        return None
+        # The most literal path counts: `…:approve` is an action, and no id of another path.
+        template = next((template for pattern, template in self._patterns if pattern.fullmatch(path)), None)
+        return template if template is not None and method.lower() in self._paths[template] else None
 
     def _check_body(
         self,

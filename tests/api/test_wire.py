@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -272,6 +274,53 @@ async def test_unknown_methods_and_paths_are_problems(sqlite_node):
         assert answer.headers["allow"]
     for path in ("/", "/v1", "/v1/subjects/", "/v1/read/", "/docs", "/redoc", "/v1/../etc/passwd"):
         problem(await sqlite_node.call("support", "POST", path), 404, "not-found")
+
+
+DOCUMENT = json.loads((Path(__file__).parents[1] / "golden" / "openapi.json").read_text())
+
+
+async def test_an_unknown_method_is_told_all_methods_of_the_path(sqlite_node):
+    for path, operations in DOCUMENT["paths"].items():
+        methods = {method.upper() for method in operations}
+        concrete = re.sub(r"\{(\w+)\}", lambda part: "purchase" if part[1] == "collection" else str(uuid4()), path)
+        # To the framework these are ids of a GET: it asks who calls, and looks for such a notice.
+        other = path.startswith(("/v1/me/requests/{request}:", "/v1/notices/{notice}:"))
+        for method in {"GET", "PUT", "OPTIONS"} - methods - ({"GET"} if other else set()):
+            answer = await sqlite_node.call("dpo", method, concrete)
+            assert problem(answer, 405, "method-not-allowed"), path
+            assert set(answer.headers["allow"].split(", ")) == methods, (method, path)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        1772712000, 1772712000000, 1772712000.5, "1772712000", "12:00Z", "2026-03-05T12:00Z", "2026-03-05",
+        "2026-03-05T12:00:00", "2026-03-05T12:00:00+0530", "2026-03-05T12:00:00\u221205:30", "20260305T120000Z",
+        "2026-03-05T12:00:00 UTC", "\u0662\u0660\u0662\u0666-03-05T12:00:00Z", " 2026-03-05T12:00:00Z", True,
+    ],
+)  # fmt: skip
+async def test_a_time_is_written_by_rfc_3339(sqlite_node, time):
+    subject = await sqlite_node.create()
+    body = {"fields": {"amount": "1.00"}, "purpose": "order-fulfilment"}
+    path = f"/v1/subjects/{subject}/records/purchase"
+    for key in ("occurred_at", "expires_at"):
+        refused = problem(await sqlite_node.post("fulfilment", path, {**body, key: time}), 422, "invalid-body")
+        assert refused["errors"][0]["at"] == f"/{key}"
+        assert "2026-11-01T09:00:00Z" in refused["errors"][0]["detail"]
+    if isinstance(time, str):
+        params = {"since": time}
+        answer = await sqlite_node.call("dpo", "GET", "/v1/processing-record", params=params)
+        problem(answer, 422, "invalid-body")
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-03-05T11:59:59Z", "2026-03-05t11:59:59z", "2026-03-05T17:29:59.123456+05:30", "2026-03-05 11:59:59Z"]
+)
+async def test_every_form_of_rfc_3339_is_accepted(sqlite_node, time):
+    subject = await sqlite_node.create()
+    body = {"fields": {"amount": "1.00"}, "purpose": "order-fulfilment", "occurred_at": time}
+    answer = await sqlite_node.post("fulfilment", f"/v1/subjects/{subject}/records/purchase", body)
+    assert answer.status_code == 201, answer.text
 
 
 async def test_the_headers_that_every_answer_has(sqlite_node):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import re
 from datetime import timedelta
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from vault.access.callers import SignIns
@@ -67,6 +69,7 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.public_url = vault.settings.public_url
     app.state.in_flight_for = timedelta(seconds=vault.settings.request_deadline) + BEYOND_DEADLINE
     app.state.ready = vault.ready
+    app.state.methods_of = methods_of
     caches = {"data-keys": vault.services.keyring.stats, "decisions": lambda: _decisions(vault)}
     app.state.sizes = Sizes(caches, vault.periodic.stats, vault.figures)
     problems.install(app)
@@ -76,30 +79,55 @@ def bare_app(vault: Vault) -> FastAPI:
     return app
 
 
+_ROUTERS: Final = (
+    subjects.router,
+    subjects.records_router,
+    consent.router,
+    rights.router,
+    requests.router,
+    requests.erasure_router,
+    retention.router,
+    retention.holds_router,
+    me.router,
+    rights.rectification_router,
+    governance.policies_router,
+    recipients.router,
+    governance.record_router,
+    governance.audit_router,
+    governance.jobs_router,
+)
+
+
 @functools.cache
 def _routes() -> list[BaseRoute]:
     """Collect all routes but the hot one, once a process: FastAPI takes longer to analyse them than to open a vault."""
     router = APIRouter(redirect_slashes=False)
-    for routes in (
-        subjects.router,
-        subjects.records_router,
-        consent.router,
-        rights.router,
-        requests.router,
-        requests.erasure_router,
-        retention.router,
-        retention.holds_router,
-        me.router,
-        rights.rectification_router,
-        governance.policies_router,
-        recipients.router,
-        governance.record_router,
-        governance.audit_router,
-        governance.jobs_router,
-    ):
+    for routes in _ROUTERS:
         router.include_router(routes, responses=error_responses(*EVERYWHERE))
     router.include_router(governance.operating_router)  # it asks for no caller and needs no policies
     return router.routes
+
+
+@functools.cache
+def _methods_by_path() -> list[tuple[re.Pattern[str], bool, set[str]]]:
+    """Collect the methods of each path, and whether it ends in an action."""
+    routes = [route for router in (*_ROUTERS, governance.operating_router) for route in router.routes]
+    table = [
+        (route.path_regex, ":" in route.path.rpartition("/")[2], set(route.methods))
+        for route in routes
+        if isinstance(route, APIRoute)
+    ]
+    return [(re.compile(read.PATH), False, {"POST"}), *table]
+
+
+def methods_of(path: str) -> set[str]:
+    """Return the methods of a path; the framework knows those of the first route that has it.
+
+    ``…:approve`` is an action, with methods of its own, though it could be the id of another path.
+    """
+    found = [(is_action, methods) for pattern, is_action, methods in _methods_by_path() if pattern.fullmatch(path)]
+    actions = [methods for is_action, methods in found if is_action]
+    return set().union(*(actions or [methods for _is_action, methods in found]))
 
 
 def _decisions(vault: Vault) -> dict[str, int]:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic_core import PydanticCustomError
 
 from vault.http.problems import MEDIA_TYPE
 
 JsonObject = dict[str, JsonValue]
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _require_rfc3339(value: object) -> object:
+    """Refuse what is no time of RFC 3339: a number could be seconds or milliseconds, and other forms are guesses."""
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        return value
+    raise PydanticCustomError("datetime_parsing", "a time is written by RFC 3339, such as 2026-03-05T12:00:00Z")
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_require_rfc3339)]
+"""A point in time in a request."""
 
 
 class Body(BaseModel):

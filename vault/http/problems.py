@@ -139,12 +139,24 @@ async def from_framework(request: Request, error: Exception) -> Response:
         return await from_vault_error(request, from_decoder(error))
     code = status.phrase.lower().replace(" ", "-")
     headers = getattr(error, "headers", None)
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        return _other_method(request)
     return _response(request, status, code, TITLES.get(status, status.phrase) + ".", headers=headers)
+
+
+def _other_method(request: Request) -> Response:
+    """Answer a method that a path does not have, with all that it has (RFC 9110 section 15.5.6)."""
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    allow = ", ".join(sorted(request.app.state.methods_of(request.scope["path"])))
+    return _response(request, status, "method-not-allowed", TITLES[status] + ".", headers={"Allow": allow})
 
 
 async def from_validation(request: Request, error: Exception) -> Response:
     """Answer an invalid body by the place and kind of each fault; FastAPI's own answer would repeat the input."""
     details: Sequence[Mapping[str, Any]] = error.errors() if hasattr(error, "errors") else []
+    methods = request.app.state.methods_of(request.scope["path"])
+    if methods and request.method not in methods:  # an action, which was taken for an id of another route
+        return _other_method(request)
     params: Sequence[Any] = getattr(getattr(request.scope.get("route"), "dependant", None), "body_params", ())
     model = params[0].field_info.annotation if len(params) == 1 else None
     faults = faults_of(details[:MOST_FAULTS], getattr(error, "body", None), model)

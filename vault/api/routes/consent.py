@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
 from vault.api.dependencies import (
@@ -22,7 +22,7 @@ from vault.api.dependencies import (
     cursor_of,
     json_response,
 )
-from vault.api.schemas import PROBLEM, TEXT, Body, Cursor, Limit, error_responses
+from vault.api.schemas import PROBLEM, TEXT, Body, Cursor, Instant, Limit, error_responses
 from vault.consent.model import By, Method
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import Format, read_receipt, signing_keys
@@ -113,8 +113,8 @@ class NewConsent(Body):
         str | None,
         Field(max_length=10, description="The law that applies: ISO 3166.", examples=["IE", "US-CA"]),
     ] = None
-    occurred_at: Annotated[AwareDatetime | None, Field(description="When the person decided; now by default.")] = None
-    valid_until: Annotated[AwareDatetime | None, Field(description="When an agreement expires.")] = None
+    occurred_at: Annotated[Instant | None, Field(description="When the person decided; now by default.")] = None
+    valid_until: Annotated[Instant | None, Field(description="When an agreement expires.")] = None
 
 
 class ConsentCheck(Body):

@@ -9,10 +9,10 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.api.schemas import TEXT, Body, Purpose, error_responses
+from vault.api.schemas import TEXT, Body, Instant, Purpose, error_responses
 from vault.governance.processing_record import processing_record
 from vault.governance.query import AuditQuery, list_notices, read_audit, read_notice, read_policies
 from vault.governance.record_formats import FORMS, MEDIA_TYPES, Form, write_record
@@ -141,7 +141,7 @@ def _has(stated: str, tag: str) -> bool:
 async def record(
     services: ServicesDep,
     caller: CallerDep,
-    since: Annotated[AwareDatetime | None, Query(description="Start of the period; 365 days back by default.")] = None,
+    since: Annotated[Instant | None, Query(description="Start of the period; 365 days back by default.")] = None,
     form: Annotated[Form | None, Query(alias="format", description="Takes precedence over `Accept`.")] = None,
     accept: Annotated[str, Header(max_length=LONGEST_ACCEPT)] = "",
 ) -> Response:

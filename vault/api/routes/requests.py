@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep, WriteDep, file_response, json_response
-from vault.api.schemas import FILE, Body, Limit, PageId, error_responses
+from vault.api.schemas import FILE, Body, Instant, Limit, PageId, error_responses
 from vault.catalogue.company import KindName
 from vault.catalogue.model import LegalClaim
 from vault.catalogue.model import Scope as CatalogueScope
@@ -88,7 +88,7 @@ class NewRequest(Body):
     scope: Scope = Scope()
     details: dict[str, object] = Field({}, description="What the person says; sealed under their own key.")
     received_at: Annotated[
-        AwareDatetime | None, Field(description="When it reached you, within the last 60 days; now by default.")
+        Instant | None, Field(description="When it reached you, within the last 60 days; now by default.")
     ] = None
     follows: Annotated[UUID | None, Field(description="An earlier request of the person that this one continues.")] = (
         None

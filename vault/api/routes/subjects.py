@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from vault.access.cursor import LONGEST
 from vault.access.recording import WriteResult
 from vault.api.dependencies import REPLAYED, CallerDep, ServicesDep, WriteDep, cursor_of, json_response, revision_of
-from vault.api.schemas import Body, Purpose, error_responses
+from vault.api.schemas import Body, Instant, Purpose, error_responses
 from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
 from vault.ids import RecordId, SubjectId
@@ -83,8 +83,8 @@ class NewRecord(Body):
 
     fields: Annotated[dict[str, object], Field(examples=[{"amount": "12.90", "currency": "EUR"}])]
     external_id: Annotated[str | None, Field(max_length=200)] = None
-    occurred_at: AwareDatetime | None = None
-    expires_at: AwareDatetime | None = None
+    occurred_at: Instant | None = None
+    expires_at: Instant | None = None
     source: Source = None
     purpose: Purpose
 
