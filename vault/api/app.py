@@ -113,7 +113,7 @@ def _methods_by_path() -> list[tuple[re.Pattern[str], bool, set[str]]]:
     """Collect the methods of each path, and whether it ends in an action."""
     routes = [route for router in (*_ROUTERS, governance.operating_router) for route in router.routes]
     table = [
-        (route.path_regex, ":" in route.path.rpartition("/")[2], set(route.methods))
+        (route.path_regex, ":" in route.path.rpartition("/")[2], set(route.methods or ()))
         for route in routes
         if isinstance(route, APIRoute)
     ]
