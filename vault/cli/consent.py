@@ -35,6 +35,7 @@ from vault.consent.restrictions import Decided, RestrictionGround, decide_object
 from vault.consent.restrictions import restrict as restrict_subject
 from vault.consent.store import compare, repair_state
 from vault.consent.validation import ConsentStatement, Decision
+from vault.consent.views import ConsentComparison, ExpiredConsents
 from vault.ids import SubjectId
 from vault.imports.consent_files import ConsentFile, ConsentMapping, import_consents_file, read_consent_mapping
 from vault.letters.about_requests import announce_lifting
@@ -183,7 +184,7 @@ async def verify(
             await repair_state(session.services, session.tenant, subject)
             repaired += 1
     if session.as_json:
-        emit({"people": people, "differences": wrong, "repaired": repaired})
+        emit(ConsentComparison(people=people, differences=list(wrong), repaired=repaired))
     else:
         for subject in wrong:
             typer.echo(f"{subject}: the row differs from the events")
@@ -202,7 +203,7 @@ async def expire(session: Session) -> None:
             ended += step.ended
             advance(step.people)
     session.show(
-        {"people": people, "expired": ended},
+        ExpiredConsents(people=people, expired=ended),
         f"checked: {counted(people, 'person', 'people')}; {counted(ended, 'consent')} expired",
     )
 

@@ -14,7 +14,7 @@ from vault.cli.output import note
 from vault.cli.progress import bytes_bar
 from vault.crypto.age import decrypt
 from vault.errors import InvalidInput
-from vault.export.download import PAGE, list_all_packages, open_package, send_package
+from vault.export.download import PAGE, ExpiredPackages, list_all_packages, open_package, send_package
 from vault.export.store import expire_packages
 from vault.wording import counted
 
@@ -116,7 +116,7 @@ async def send(
 async def expire(session: Session) -> None:
     """Delete expired packages. They can no longer be downloaded even before."""
     count = await expire_packages(session.services, session.tenant)
-    session.show({"expired": count}, f"{counted(count, 'package')} deleted")
+    session.show(ExpiredPackages(expired=count), f"{counted(count, 'package')} deleted")
 
 
 def _passphrase(file: Path | None, *, twice: bool = False) -> str:

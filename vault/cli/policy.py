@@ -31,7 +31,7 @@ from vault.errors import InvalidInput, Misconfigured, NotFound, PolicyInvalid
 from vault.governance.policy_difference import PolicyDifference, changed_lines, difference
 from vault.governance.query import notice_list
 from vault.governance.tenants import apply_policies
-from vault.governance.views import PolicyChange, PolicyCheck, PolicyFinding
+from vault.governance.views import AppliedPolicies, PolicyChange, PolicyCheck, PolicyFinding
 from vault.policy.contacts import roles_reaching_everything
 from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
@@ -96,7 +96,7 @@ def apply(
     """Apply the policies in the vault's folder; all nodes use them within seconds, without a restart."""
     applied = run(_apply(Opener(vault), None if everyone else tenant))
     if as_json:
-        emit([{"tenant": name, "version": version, "changed": changed} for name, version, changed in applied])
+        emit([AppliedPolicies(tenant=name, version=version, changed=changed) for name, version, changed in applied])
         return
     for name, version, changed in applied:
         note(f"{name}: {'in force now' if changed else 'in force already'}: {version}")

@@ -24,6 +24,7 @@ from vault.cli.output import FAILED, emit, note, show_table
 from vault.errors import NotFound
 from vault.identity.verify import note_evidence
 from vault.ids import SubjectId
+from vault.jobs.workflow import EndedJob
 from vault.requests import decide
 from vault.requests.decide import (
     Outcome,
@@ -42,7 +43,7 @@ from vault.requests.query import Urgency, list_of_requests, show_request
 from vault.requests.store import RequestQuery, find_request
 from vault.requests.submit import Submission, submit_request
 from vault.requests.transaction import no_request
-from vault.requests.views import RequestDetails
+from vault.requests.views import DecidedRequest, ExpiredRequests, RequestDetails
 from vault.wording import counted
 from vault.workflows import OPEN as UNFINISHED
 from vault.workflows import REQUEST_WORKFLOWS, STATES, list_jobs, work_off
@@ -348,7 +349,7 @@ async def reopen(session: Session, request: Request, note: Note = None) -> None:
 async def expire(session: VaultSession) -> None:
     """Expire requests of all tenants that were not verified in time; a running server does so periodically."""
     expired = await expire_requests(session.services)
-    session.show({"expired": expired}, f"{counted(expired, 'request')} expired")
+    session.show(ExpiredRequests(expired=expired), f"{counted(expired, 'request')} expired")
 
 
 async def _carry_out(
@@ -371,7 +372,7 @@ async def _carry_out(
     sentences = [f"The request is {request.state.replace('_', ' ')}; due on {request.due.on}."]
     if wait is not None:
         sentences.append("Its job is waiting; a running server, or `cdv jobs run`, continues it.")
-    answer = {"id": request.id, "state": request.state, "due": str(request.due.on), "waits": wait}
+    answer = DecidedRequest(id=request.id, state=request.state, due=request.due.on, waits=wait)
     session.show(answer, *sentences)
 
 
@@ -420,7 +421,7 @@ async def run_jobs(session: Session) -> None:
                 watch=lambda work, step: status.update(f"{work.workflow} {work.id}: {step}"),
             )
         ]
-    answer = [{**job.work._asdict(), "goes_on_in": job.seconds, "code": job.code} for job in ended]
+    answer = [EndedJob.from_object(job.work, goes_on_in=job.seconds, code=job.code) for job in ended]
     session.show(answer, *map(_end_of, ended), counted(len(ended), "job") if ended else "no pending jobs")
     if any(job.code is not None for job in ended):
         raise typer.Exit(FAILED)

@@ -19,7 +19,7 @@ from vault.retention.events import record_event
 from vault.retention.explain import explain_retention, show_relationship
 from vault.retention.reviews import MOST, Decision, Reason, decide_review, list_reviews
 from vault.sweep import query
-from vault.sweep.views import EndingValues, OverdueState, OverdueValues, Sweep
+from vault.sweep.views import EndingValues, OverdueState, OverdueValues, RetentionForecast, Sweep
 from vault.wording import counted
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ async def due(
     ends = [EndingValues(on=on, field=f, then=then, values=n) for (on, f, then), n in sorted(ending.items())]
     waiting = [OverdueValues(field=f, state=s, then=then, values=n) for (f, s, then), n in sorted(overdue.items())]
     if session.as_json:
-        emit({"today": page.today, "until": page.until, "ends": ends, "waiting": waiting})
+        emit(RetentionForecast(today=page.today, until=page.until, ends=ends, waiting=waiting))
         return
     rows = [(line.on, line.field, describe(line.then), line.values) for line in ends]
     show_table(("goes on", "field", "then", "values"), rows, empty=f"nothing ends in the next {counted(days, 'day')}")

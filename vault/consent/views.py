@@ -145,6 +145,21 @@ class ConsentCheckResults(View):
     audit: UUID
 
 
+class ConsentComparison(View):
+    """The result of a comparison of all consent states with the events that they follow from."""
+
+    people: int
+    differences: Annotated[list[UUID], Field(description="The people whose state did not follow from their events.")]
+    repaired: int
+
+
+class ExpiredConsents(View):
+    """How many consents ended because they were given until a day that is over."""
+
+    people: Annotated[int, Field(description="How many people were checked.")]
+    expired: int
+
+
 class ImportFault(View):
     """One thing wrong with an item."""
 

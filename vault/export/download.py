@@ -49,6 +49,12 @@ class PackageSummary(View):
     expires_at: Moment
 
 
+class ExpiredPackages(View):
+    """How many packages were deleted because their time was over."""
+
+    expired: int
+
+
 class SentPackage(View):
     """A package that was sent to another controller, and the answer to it."""
 

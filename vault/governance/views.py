@@ -86,6 +86,14 @@ class PolicyChange(View):
     by: str
 
 
+class AppliedPolicies(View):
+    """The policies of a tenant, and whether they were put into force just now."""
+
+    tenant: str
+    version: str
+    changed: bool
+
+
 class PolicyFinding(View):
     """A mistake in a policy folder."""
 

@@ -65,6 +65,17 @@ class Plan:
     sweeps: Mapping[str, Sweep]
 
 
+class EndedJob(View):
+    """A job that was run in the foreground, and how it ended."""
+
+    workflow: str
+    tenant: str
+    id: UUID
+    run: int
+    goes_on_in: float | None = Field(description="Seconds until it can be continued; null once it is done or failed.")
+    code: str | None = Field(description="Why it failed.")
+
+
 JobState = Literal["pending", "waiting", "running", "done", "failed"]
 
 

@@ -180,6 +180,21 @@ class RequestDetails(DataSubjectRequest):
     audit: UUID
 
 
+class DecidedRequest(View):
+    """A request after a decision of staff, and after its job, as far as that has come."""
+
+    id: UUID
+    state: State
+    due: date
+    waits: Annotated[float | None, Field(description="Seconds until its job can be continued.")]
+
+
+class ExpiredRequests(View):
+    """How many requests expired because they were not verified in time."""
+
+    expired: int
+
+
 class RequestPage(View):
     """Some requests, the most urgent first."""
 

@@ -40,13 +40,18 @@ class OverdueValues(View):
     values: int
 
 
-class RetentionPreview(View):
-    """What ends in the next days, as things are today; counted without opening a value."""
+class RetentionForecast(View):
+    """What ends in the next days, as things are today."""
 
     today: date
     until: date
     ends: list[EndingValues]
     waiting: list[OverdueValues]
+
+
+class RetentionPreview(RetentionForecast):
+    """What ends in the next days, as things are today; counted without opening a value."""
+
     people: Annotated[int, Field(description="How many subjects were evaluated for this answer.")]
     next: Annotated[UUID | None, Field(description="Pass it as `after` and add up. Null: these were all.")]
     audit: Annotated[UUID, Field(description="The audit entry of this answer.")]
