@@ -20,6 +20,10 @@ import typer.testing
 
 from tests.support import FixedClock
 from tests.vaults import node, place, postgres_place, sqlite_node, sqlite_place
+from vault.crypto.keyring import Keyring
+from vault.crypto.providers import FileRootKey
+from vault.storage.columns import KeyTable
+from vault.storage.database import Database
 
 __all__ = ["node", "place", "postgres_place", "sqlite_node", "sqlite_place"]
 
@@ -106,3 +110,19 @@ def data_url(dialect, request, tmp_path):
 @pytest.fixture
 def keys_url(dialect, request, tmp_path):
     return _url(dialect, request, tmp_path, "keys")
+
+
+TENANTS = ("default", "other", "shop")
+
+
+@pytest.fixture
+async def keyring(keys_url, tmp_path, clock):
+    """A key store with some tenants."""
+    database = Database(keys_url)
+    async with database.transaction() as connection:
+        await connection.run_sync(KeyTable.metadata.create_all)
+    keyring = Keyring(database, FileRootKey.create(tmp_path / "tenants.key"), clock)
+    for tenant in TENANTS:
+        await keyring.create_tenant(tenant)
+    yield keyring
+    await database.close()

@@ -17,6 +17,7 @@ from vault.errors import (
     NotFound,
     PolicyInvalid,
     Refusal,
+    RowTampered,
     SubjectMerged,
     TooMany,
     VaultError,
@@ -40,6 +41,7 @@ CODES = {
     "TooMany": "rate-limited",
     "Unavailable": "unavailable",
     "CannotOpen": "cannot-open",
+    "RowTampered": "row-tampered",
     "Misconfigured": "misconfigured",
 }
 
@@ -56,6 +58,8 @@ def test_codes_are_stable_since_callers_build_on_them():
 def make(kind, **options):
     if kind is CannotOpen:
         return kind()
+    if kind is RowTampered:
+        return kind(**options)
     if kind is SubjectMerged:
         return kind(UUID(int=1), **options)
     if kind is TooMany:

@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from tests.contract import CheckedTransport
 from tests.recycling import Recycled
@@ -29,6 +29,7 @@ from vault.audit.entry import decode
 from vault.audit.log import ENTRY
 from vault.bootstrap import init_vault, open_vault
 from vault.context import Caller, Services
+from vault.crypto.row_mac import MacedTable
 from vault.governance.tenants import add_app, add_tenant
 from vault.ids import TenantId
 from vault.policy.policy_set import PolicySet
@@ -171,6 +172,15 @@ class Node:
         if isinstance(value, UUID):
             return value.bytes if self.services.data.dialect == "sqlite" else value
         return value
+
+    async def rewrite(self, table: MacedTable, where, **values) -> None:
+        """Change a row as if the vault had written it so."""
+        async with self.services.data.transaction() as connection:
+            for row in (await connection.execute(select(*table.columns).where(where))).all():
+                keys = await self.services.keyring.row_keys(row.tenant_id)
+                place = [column == getattr(row, column.name) for column in table.table.primary_key]
+                sealed = table.reseal(keys, row, **values)
+                await connection.execute(update(table.table).where(*place).values(sealed))
 
     async def set_state(self, subject, state: str) -> None:
         await self.sql("UPDATE subject SET state = :state WHERE id = :id", state=state, id=UUID(str(subject)))

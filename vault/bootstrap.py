@@ -150,6 +150,7 @@ async def open_vault(
     try:
         await _check_versions(vault)
         await vault.services.keyring.check_root()
+        await _require_adopted(vault.services.keyring)
         if not replaying:
             await require_replayed(vault.services.data)
             vault.services.data.admit(require_open)
@@ -199,7 +200,20 @@ async def upgrade_databases(folder: Path, **overrides: Any) -> dict[str, tuple[s
             raise await explained(which, url, settings.database_timeout, error) from error
         finally:
             await database.close()
+    await _adopt_rows(settings)
     return changed
+
+
+async def _adopt_rows(settings: Settings) -> None:
+    """Give MACs to the rows of a vault from before MACs."""
+    from vault.adoption import adopt
+
+    vault = _wire(settings, Clock())
+    try:
+        await vault.services.keyring.check_root()
+        await adopt(vault.services.data, vault.services.keyring)
+    finally:
+        await vault.close()
 
 
 def databases_of(settings: Settings) -> dict[Which, str]:
@@ -298,9 +312,8 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
     keys = Database(settings.keys_url, timeout=timeout, size=size)
     tombstones = Database(settings.tombstones_url, timeout=timeout, size=2)
     keyring = Keyring(keys, provider_of(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
-    return Vault(
-        settings, _Services(_Makers(settings, clock, data, tombstones), data, keyring, clock), keys, tombstones
-    )
+    makers = _Makers(settings, clock, data, keyring, tombstones)
+    return Vault(settings, _Services(makers, data, keyring, clock), keys, tombstones)
 
 
 class _Services(Services):
@@ -334,6 +347,7 @@ class _Makers:
     settings: Settings
     clock: Clock
     data: Database
+    keyring: Keyring
     tombstones: Database
 
     def audit_log(self) -> AuditLog:
@@ -349,13 +363,13 @@ class _Makers:
     def policies(self) -> Policies:
         from vault.policy.store import Policies
 
-        return Policies(self.data, self.clock)
+        return Policies(self.data, self.keyring, self.clock)
 
     def principals(self) -> Principals:
         from vault.principals.store import Principals
 
         verifiers = [_verifier(issuer, self.clock) for issuer in self.settings.oidc]
-        return Principals(self.data, self.clock, verifiers, max_age=self.settings.principals_kept_seconds)
+        return Principals(self.data, self.keyring, self.clock, verifiers, max_age=self.settings.principals_kept_seconds)
 
     def limits(self) -> Limits:
         from vault.principals.rate_limit import Limits
@@ -435,6 +449,13 @@ def _require_urls(settings: Settings) -> None:
                 f"no {TITLES[which]}: set {VARIABLES[which]}",
                 hint="the main database is on PostgreSQL; every command and process needs the URLs of all three",
             )
+
+
+async def _require_adopted(keyring: Keyring) -> None:
+    if await keyring.unadopted():
+        raise Misconfigured(
+            "rows of the main database have no MACs yet, so none of them would be accepted", hint="run `cdv db upgrade`"
+        )
 
 
 async def _check_versions(vault: Vault) -> None:

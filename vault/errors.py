@@ -184,6 +184,18 @@ class CannotOpen(VaultError):
         super().__init__("the sealed value does not open under this person's key at this place")
 
 
+class RowTampered(CannotOpen):
+    """A row that decides who may see what is not as the vault wrote it, or is an older one that was put back."""
+
+    code = "row-tampered"
+
+    def __init__(
+        self, *, hint: str | None = "find out who can write there; the log of the process names the table"
+    ) -> None:
+        detail = "a row of the main database is not as the vault wrote it, so nothing is done"
+        VaultError.__init__(self, detail, hint=hint)
+
+
 class Misconfigured(VaultError):
     """The vault's configuration is wrong, such as a missing folder, URL or key."""
 

@@ -51,6 +51,7 @@ ALLOWED: Final[dict[str, Callable[[Any], bool]]] = {
     "version": _matching(_PLAIN),
     "revision": _matching(_PLAIN),
     "database": _matching(_PLAIN),
+    "table": _matching(_PLAIN),
     "host": _matching(_PLAIN),
     "port": _number,
     "workers": _number,

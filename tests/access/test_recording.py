@@ -497,7 +497,7 @@ async def prepared(node, wanted):
         names["{asked}"] = asked.json()["id"]
     if "{me}" in wanted:
         async with node.services.data.transaction() as connection:
-            _, opened = await add_session(connection, "default", UUID(subject), node.services.clock.now())
+            _, opened = await add_session(node.services, connection, "default", UUID(subject))
         names["{me}"] = opened.token
     if "{review}" in wanted:
         names["{review}"] = str(await with_review(node, subject))

@@ -124,7 +124,7 @@ async def test_a_person_appends_entries_at_her_pace(sqlite_place, clock):
         assert len(ME) == 7
         subject = UUID(await node.create())
         async with node.services.data.transaction() as connection:
-            _id, opened = await add_session(connection, "default", subject, clock.now())
+            _id, opened = await add_session(node.services, connection, "default", subject)
         bearer = {"Authorization": f"Bearer {opened.token}"}
         for name in ME:
             clock.advance(minutes=1)

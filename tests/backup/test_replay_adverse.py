@@ -179,7 +179,7 @@ async def test_restored_vault_has_no_sessions(sqlite_place, clock, somewhere, tm
     async with place.node(clock) as node:
         subject = UUID(await node.create())
         async with node.services.data.transaction() as connection:
-            await add_session(connection, DEFAULT_TENANT, subject, clock.now())
+            await add_session(node.services, connection, DEFAULT_TENANT, subject)
         backup = await back_up(node, tmp_path / "b")
     new = await somewhere(place)
     await bring_back(backup, place, new, clock)

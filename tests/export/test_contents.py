@@ -32,6 +32,7 @@ from vault.export.schema import OWNED_SECTIONS
 from vault.export.verify import check_archive
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.personal_data import ExportContext, RetainedData
+from vault.principals.store import PRINCIPAL, PRINCIPALS
 from vault.rectification.store import Sealer, add_rectifications
 from vault.subjects.rows import Origin, pack, seal_values
 
@@ -191,7 +192,7 @@ async def test_disclosures_are_listed_in_the_order_of_the_log(node):
 async def test_people_at_work_are_listed_as_staff_without_their_name(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=0)
     await sqlite_node.read("support", subject, ["name"], "customer-support")
-    await sqlite_node.sql("UPDATE principal SET kind = 'staff' WHERE name = 'support'")
+    await sqlite_node.rewrite(PRINCIPALS, PRINCIPAL.c.name == "support", kind="staff")
     data = read(await files_of(sqlite_node, subject))
 
     assert [(recipient["recipient"], recipient["kind"]) for recipient in data["recipients"]] == [("staff", "staff")]

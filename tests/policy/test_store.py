@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -15,7 +15,7 @@ from vault.errors import NotFound, PolicyInvalid, Unavailable
 from vault.ids import new_id
 from vault.policy import store
 from vault.policy.policy_set import PolicySet, version_of
-from vault.policy.store import NOTICE_TEXT, POLICY_VERSION, Policies
+from vault.policy.store import NOTICE_TEXT, POLICY_VERSION, VERSIONS, Policies
 from vault.storage.database import Database
 from vault.storage.migrate import upgrade
 
@@ -33,14 +33,14 @@ async def database(data_url):
 
 
 @pytest.fixture
-def policies(database, clock):
-    return Policies(database, clock)
+def policies(database, keyring, clock):
+    return Policies(database, keyring, clock)
 
 
 @pytest.fixture
-def elsewhere(database, clock):
+def elsewhere(database, keyring, clock):
     """Another node on the same database."""
-    return Policies(database, clock)
+    return Policies(database, keyring, clock)
 
 
 async def rows(database):
@@ -48,12 +48,20 @@ async def rows(database):
         return (await connection.execute(select(func.count()).select_from(POLICY_VERSION))).scalar_one()
 
 
-async def spoil(database, **values):
-    """Change the newest row of a tenant behind the vault's back."""
-    newest = select(func.max(POLICY_VERSION.c.applied_at)).where(POLICY_VERSION.c.tenant_id == "default")
+async def spoil(database, keyring, **values):
+    """Change the newest row of a tenant as if the vault had written it so."""
+    newest = select(POLICY_VERSION).where(POLICY_VERSION.c.tenant_id == "default").order_by(POLICY_VERSION.c.id.desc())
     async with database.transaction() as connection:
-        moment = (await connection.execute(newest)).scalar_one()
-        await connection.execute(update(POLICY_VERSION).where(POLICY_VERSION.c.applied_at == moment).values(**values))
+        row = (await connection.execute(newest.limit(1))).one()
+        sealed = VERSIONS.seal(await keyring.row_keys("default"), {**row._mapping, **values})
+        await connection.execute(update(POLICY_VERSION).where(POLICY_VERSION.c.id == row.id).values(sealed))
+
+
+async def add(database, keyring, clock, **values):
+    """Insert a row as if the vault had written it."""
+    row = {"tenant_id": "default", "applied_at": clock.now(), "applied_by": "someone", "row_version": 9, **values}
+    async with database.transaction() as connection:
+        await connection.execute(insert(POLICY_VERSION).values(VERSIONS.seal(await keyring.row_keys("default"), row)))
 
 
 async def test_no_policies_are_in_force_before_the_first_is_applied(policies):
@@ -131,13 +139,13 @@ async def test_tenants_have_policies_of_their_own(policies, elsewhere):
     ['{"policy.csv": "p, x"}', "{}", "[]", "null", "not json", '{"policy.csv": 7}', '{"model.conf": null}', ""],
 )
 async def test_a_stored_policy_that_does_not_load_never_replaces_one_that_works(
-    policies, elsewhere, database, clock, files
+    policies, elsewhere, database, keyring, clock, files
 ):
     await policies.apply("default", FIRST, "ada")
     await elsewhere.refresh()
     clock.advance(seconds=1)
     await policies.apply("default", SECOND, "ada")
-    await spoil(database, files=files)
+    await spoil(database, keyring, files=files)
 
     assert await elsewhere.refresh() == ()
     assert await elsewhere.refresh() == ()
@@ -145,12 +153,12 @@ async def test_a_stored_policy_that_does_not_load_never_replaces_one_that_works(
 
 
 async def test_a_stored_policy_with_a_matcher_of_its_own_is_refused_and_the_log_says_where(
-    policies, elsewhere, database, capsys
+    policies, elsewhere, database, keyring, capsys
 ):
     files = shipped()
     files["model.conf"] = files["model.conf"].replace("r.act == p.act", "regexMatch(r.act, p.act)")
     await policies.apply("default", FIRST, "ada")
-    await spoil(database, files=json.dumps(files), version=version_of(files))
+    await spoil(database, keyring, files=json.dumps(files), version=version_of(files))
 
     assert await elsewhere.refresh() == ()
     with pytest.raises(NotFound):
@@ -163,18 +171,18 @@ async def test_a_stored_policy_with_a_matcher_of_its_own_is_refused_and_the_log_
     assert mistake["tenant"] == "default"
 
 
-async def test_a_stored_policy_that_does_not_match_its_hash_is_not_loaded(policies, elsewhere, database):
+async def test_a_stored_policy_that_does_not_match_its_hash_is_not_loaded(policies, elsewhere, database, keyring):
     await policies.apply("default", FIRST, "ada")
-    await spoil(database, version=SECOND.version)
+    await spoil(database, keyring, version=SECOND.version)
 
     assert await elsewhere.refresh() == ()
     with pytest.raises(NotFound):
         elsewhere.active("default")
 
 
-async def test_a_valid_policy_after_a_broken_one_is_loaded(policies, elsewhere, database, clock):
+async def test_a_valid_policy_after_a_broken_one_is_loaded(policies, elsewhere, database, keyring, clock):
     await policies.apply("default", FIRST, "ada")
-    await spoil(database, files="{}")
+    await spoil(database, keyring, files="{}")
     await elsewhere.refresh()
     clock.advance(seconds=1)
     await policies.apply("default", SECOND, "ada")
@@ -183,19 +191,9 @@ async def test_a_valid_policy_after_a_broken_one_is_loaded(policies, elsewhere, 
     assert elsewhere.active("default").version == SECOND.version
 
 
-async def test_a_node_whose_clock_is_behind_applies_after_the_version_in_force(policies, database):
+async def test_a_node_whose_clock_is_behind_applies_after_the_version_in_force(policies, database, keyring, clock):
     ahead = UUID(int=(2**47) << 80 | 7 << 76 | 2 << 62)
-    async with database.transaction() as connection:
-        await connection.execute(
-            insert(POLICY_VERSION).values(
-                tenant_id="default",
-                id=ahead,
-                version=FIRST.version,
-                files="{}",
-                applied_at=datetime(2026, 1, 1, tzinfo=UTC),
-                applied_by="fast clock",
-            )
-        )
+    await add(database, keyring, clock, id=ahead, version=FIRST.version, files="{}")
     await policies.apply("default", SECOND, "ada")
     await policies.refresh()
 
@@ -341,13 +339,13 @@ async def test_a_version_may_get_another_language_later(policies):
     assert len(await policies.notice_texts("default", "marketing@3")) == 3
 
 
-async def test_what_is_in_force_stays_while_the_database_is_gone(tmp_path, clock):
+async def test_what_is_in_force_stays_while_the_database_is_gone(tmp_path, keyring, clock):
     path = tmp_path / "gone" / "data.sqlite"
     path.parent.mkdir()
     path.touch(mode=0o600)
     database = Database(f"sqlite:///{path}", timeout=5)
     await upgrade(database, "data")
-    policies = Policies(database, clock)
+    policies = Policies(database, keyring, clock)
     await policies.apply("default", FIRST, "ada")
     await database.close()
     path.unlink()
@@ -355,7 +353,7 @@ async def test_what_is_in_force_stays_while_the_database_is_gone(tmp_path, clock
     gone = Database(f"sqlite:///{path}", timeout=0.5)
 
     with pytest.raises(Unavailable):
-        await Policies(gone, clock).refresh()
+        await Policies(gone, keyring, clock).refresh()
     await gone.close()
     assert policies.active("default").version == FIRST.version
 
@@ -424,12 +422,10 @@ async def test_a_tenant_without_policies_has_no_earlier_ones(policies):
 
 
 @pytest.mark.parametrize("files", ["[" * 200_000, "{", "null", '{"policy.csv": 1}', "NaN"])
-async def test_a_row_that_does_not_load_stops_no_later_one(policies, elsewhere, database, clock, files):
+async def test_a_row_that_does_not_load_stops_no_later_one(policies, elsewhere, database, keyring, clock, files):
     await policies.apply("default", FIRST, "ada")
     await elsewhere.refresh()
-    bad = {"tenant_id": "default", "id": new_id(), "version": "sha256:x", "files": files}
-    async with database.transaction() as connection:
-        await connection.execute(insert(POLICY_VERSION).values(**bad, applied_at=clock.now(), applied_by="someone"))
+    await add(database, keyring, clock, id=new_id(), version="sha256:x", files=files)
 
     assert await elsewhere.refresh() == ()
     assert elsewhere.active("default").version == FIRST.version
@@ -439,11 +435,9 @@ async def test_a_row_that_does_not_load_stops_no_later_one(policies, elsewhere, 
     assert elsewhere.behind() == []
 
 
-async def test_a_row_that_is_removed_leaves_nothing_behind(policies, database, clock):
+async def test_a_row_that_is_removed_leaves_nothing_behind(policies, database, keyring, clock):
     await policies.apply("default", FIRST, "ada")
-    bad = {"tenant_id": "default", "id": new_id(), "version": "sha256:x", "files": "{"}
-    async with database.transaction() as connection:
-        await connection.execute(insert(POLICY_VERSION).values(**bad, applied_at=clock.now(), applied_by="someone"))
+    await add(database, keyring, clock, id=new_id(), version="sha256:x", files="{")
     await policies.refresh()
     assert policies.behind()
     async with database.transaction() as connection:

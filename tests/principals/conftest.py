@@ -56,8 +56,8 @@ async def other_database(data_url, database):
 
 
 @pytest.fixture
-def principals(database, clock, seconds):
-    return Principals(database, clock, monotonic=seconds)
+def principals(database, keyring, clock, seconds):
+    return Principals(database, keyring, clock, monotonic=seconds)
 
 
 @pytest.fixture

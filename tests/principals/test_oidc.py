@@ -272,8 +272,8 @@ class TestThroughThePrincipals:
     """The same tokens by the way that a request takes."""
 
     @pytest.fixture
-    def staff(self, database, clock, verifier, seconds):
-        return Principals(database, clock, [verifier], monotonic=seconds)
+    def staff(self, database, keyring, clock, verifier, seconds):
+        return Principals(database, keyring, clock, [verifier], monotonic=seconds)
 
     async def test_a_token_authenticates_and_is_cached_for_max_age(self, staff, issuer, seconds):
         token = issuer.token()
@@ -300,6 +300,6 @@ class TestThroughThePrincipals:
         with pytest.raises(NotAuthenticated):
             await principals.authenticate(issuer.token())
 
-    async def test_two_verifiers_of_one_issuer_are_refused(self, database, clock, verifier):
+    async def test_two_verifiers_of_one_issuer_are_refused(self, database, keyring, clock, verifier):
         with pytest.raises(Misconfigured):
-            Principals(database, clock, [verifier, verifier])
+            Principals(database, keyring, clock, [verifier, verifier])

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vault.crypto.bearers import keyed_digest, matches
+from vault.crypto.bearers import plain_digest as digest
+from vault.crypto.derive import TokenKey
 from vault.ids import KeyId, new_id
-from vault.principals.principal import digest, key_id_of, make_key, matches
+from vault.principals.principal import key_id_of, make_key
 
 KEY_ID = KeyId(UUID("01990000-0000-7000-8000-0000000000ff"))
 SECRET = "_-" * 21 + "A"
@@ -77,7 +80,17 @@ def test_the_digest_is_plain_sha_256():
     assert digest(KEY) == hashlib.sha256(KEY.encode()).digest()
 
 
-def test_only_the_same_digest_matches_and_an_unknown_key_matches_nothing():
-    assert matches(digest(KEY), digest(KEY))
-    assert not matches(digest(KEY), digest(KEY[:-1] + "E"))
-    assert not matches(digest(KEY), None)
+def test_only_the_same_key_of_the_same_tenant_matches():
+    tokens, others = TokenKey(bytes(32)), TokenKey(bytes([1] * 32))
+    stored = keyed_digest(tokens, "api-key", digest(KEY))
+    assert matches("api-key", digest(KEY), stored, tokens)
+    assert not matches("api-key", digest(KEY[:-1] + "E"), stored, tokens)
+    assert not matches("api-key", digest(KEY), stored, others)
+    assert not matches("session-token", digest(KEY), stored, tokens)
+
+
+def test_an_unkeyed_digest_and_an_unknown_key_match_nothing():
+    tokens = TokenKey(bytes(32))
+    assert not matches("api-key", digest(KEY), digest(KEY), tokens)
+    assert not matches("api-key", digest(KEY), None, tokens)
+    assert not matches("api-key", digest(KEY), keyed_digest(tokens, "api-key", digest(KEY)), None)

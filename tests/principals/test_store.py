@@ -5,9 +5,10 @@ from uuid import UUID
 
 import pytest
 
+from vault.crypto.bearers import plain_digest as digest
 from vault.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, Unavailable
 from vault.ids import KeyId, new_id
-from vault.principals.principal import Principal, digest, make_key
+from vault.principals.principal import Principal, make_key
 from vault.principals.store import LONGEST_BEARER, BearerCache, Principals
 
 
@@ -138,8 +139,8 @@ async def test_what_another_tenant_has_is_not_found(database, principals, shop, 
 
 
 @pytest.fixture
-def other_node(other_database, clock, seconds):
-    return Principals(other_database, clock, monotonic=seconds)
+def other_node(other_database, keyring, clock, seconds):
+    return Principals(other_database, keyring, clock, monotonic=seconds)
 
 
 async def refusal(principals, bearer):

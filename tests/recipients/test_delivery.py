@@ -14,6 +14,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from tests.recipients.receiver import status
 from tests.recipients.telling import notices, one_notice, tell, with_webhook, work_off
 from vault.clock import Clock
+from vault.principals.store import PRINCIPAL, PRINCIPALS
 from vault.recipients.delivery import DELAYS, JITTER, deliver, pending_notices
 
 
@@ -182,7 +183,7 @@ async def test_nothing_is_sent_to_a_disabled_app(sqlite_node, receiver):
     node = sqlite_node
     await with_webhook(node, "support", receiver)
     await one_notice(node)
-    await node.sql("UPDATE principal SET state = 'disabled' WHERE name = 'support'")
+    await node.rewrite(PRINCIPALS, PRINCIPAL.c.name == "support", state="disabled")
     assert await work_off(node) == [None]
     assert receiver.got == []
     assert [(notice.state, notice.last_code) for notice in await notices(node)] == [("waiting", "app-disabled")]

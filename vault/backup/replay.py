@@ -35,7 +35,7 @@ from vault.consent.model import fold, pack, unpack
 from vault.consent.store import stays_restricted
 from vault.erasure import verify as prove
 from vault.erasure.execute import execute_erasure
-from vault.errors import Misconfigured, NotFound
+from vault.errors import Misconfigured, NotFound, RowTampered
 from vault.holds.manage import HoldLine, replay_hold
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, KeyId, PrincipalId, SubjectId, TenantId
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from vault.backup.gate import Restore
     from vault.consent.model import Event
     from vault.context import Services
+    from vault.crypto.row_versions import RowVersion
     from vault.lifecycle.restore_ledger import AccessLine, ErasureLine, Tombstone
 
 
@@ -221,28 +222,32 @@ async def bar_again(services: Services, tenant: TenantId, line: AccessLine) -> b
         return False
     async with services.data.transaction() as connection:
         try:
-            changed = await _bar(services, connection, tenant, line)
-        except NotFound:
+            changed, version = await _bar(services, connection, tenant, line)
+        except (NotFound, RowTampered):  # a row that is not genuine is refused wherever it is used
             return False
         if changed:
             entry = audit_entry(
                 services, operator_caller(tenant), action=line.action, decision="allowed", target=line.target
             )
             await services.audit_log.append_in(connection, [entry])
+    await services.principals.settle(tenant, version)
     return changed
 
 
-async def _bar(services: Services, connection: AsyncConnection, tenant: TenantId, line: AccessLine) -> bool:
+async def _bar(
+    services: Services, connection: AsyncConnection, tenant: TenantId, line: AccessLine
+) -> tuple[bool, RowVersion]:
     if line.action == "revoke-key":
-        return await services.principals.revoke_key(connection, tenant, KeyId(line.target))
+        revoked = await services.principals.revoke_key(connection, tenant, KeyId(line.target))
+        return revoked.changed, revoked.version
     target = PrincipalId(line.target)
     principal = await services.principals.get(connection, tenant, target)
     if line.action == "disable-principal":
-        await services.principals.disable(connection, tenant, target)
-        return principal.state != "disabled"
+        version = await services.principals.disable(connection, tenant, target)
+        return principal.state != "disabled", version
     roles = [role for role in principal.roles if role not in line.roles]
-    await services.principals.set_roles(connection, tenant, target, roles)
-    return len(roles) < len(principal.roles)
+    version = await services.principals.set_roles(connection, tenant, target, roles)
+    return len(roles) < len(principal.roles), version
 
 
 async def deny_again(services: Services, tenant: TenantId, denials: Sequence[tuple[SubjectId, Event]]) -> int:

@@ -1,19 +1,17 @@
 """Double opt-in: a token goes to the person's own address, and sending it back confirms the consent.
 
 Possession of the token proves control of the address, so no sign-in is needed. A token is ``cdvc_<event>_<secret>``:
-the event's id in 32 hex digits, and 32 random bytes in base64url without padding. The vault stores the SHA-256 of the
-token; 256 random bits need no salt and no slow hash.
+the event's id in 32 hex digits, and 32 random bytes in base64url without padding. The vault stores a keyed digest of
+the token, and the row has a MAC: a row that the vault did not write confirms nothing.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import insert, select, update
@@ -21,18 +19,17 @@ from sqlalchemy import insert, select, update
 from vault.access.callers import RateWindow, record_refusal
 from vault.clock import to_microseconds
 from vault.consent.expiry import birth_date, needs_guardian
-from vault.consent.store import CONFIRMATION
+from vault.consent.store import CONFIRMATION, CONFIRMATIONS
 from vault.consent.transaction import changing
 from vault.consent.views import ConfirmationToken, RecordedEvent
 from vault.context import Caller
+from vault.crypto.bearers import keyed_digest, matches, plain_digest
 from vault.errors import NotFound
 from vault.ids import PrincipalId, SubjectId, TenantId
 from vault.lifecycle.key_fence import current_keys
 from vault.principals.principal import Principal
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.consent.model import Event
@@ -105,21 +102,28 @@ class Confirmations:
             TooMany: this process has looked up too many such tokens within the minute.
         """
         match = _SHAPE.fullmatch(token)
-        row = None
+        row: Any = None
         if match is not None:
             tenants = [TenantId(active.decisions.tenant) for active in self._services.policies.all_active()]
-            statement = select(CONFIRMATION).where(
+            statement = select(*CONFIRMATIONS.columns).where(
                 CONFIRMATION.c.tenant_id.in_(tenants), CONFIRMATION.c.event_id == UUID(hex=match[1])
             )
             async with self._services.data.reading() as connection:
                 row = (await connection.execute(statement)).one_or_none()
-        # An unknown id takes the same time as a wrong secret, so timing does not reveal which requests exist.
-        is_token = hmac.compare_digest(_digest(token), _NO_TOKEN if row is None else bytes(row.token_hash))
-        if row is None or not is_token or row.used_at is not None or self._services.clock.now() >= row.expires_at:
+        is_token = await self._is_token(token, row)
+        if not is_token or row.used_at is not None or self._services.clock.now() >= row.expires_at:
             self._unknown.count_attempt(MOST_A_MINUTE)
             return None
         self._open.count_attempt(MOST_A_MINUTE)  # separate, so that tokens at random do not use up the limit
         return OpenConfirmation(TenantId(row.tenant_id), SubjectId(row.subject_id), row.event_id)
+
+    async def _is_token(self, token: str, row: Any) -> bool:
+        """Return whether a token is the row's. Without a row it takes as long: timing does not reveal which exist."""
+        keyring, plain = self._services.keyring, plain_digest(token)
+        stored, tokens = (None, None) if row is None else (row.token_hash, await keyring.token_key(row.tenant_id))
+        if not matches("confirmation-token", plain, stored, tokens):
+            return False
+        return CONFIRMATIONS.is_genuine(await keyring.row_keys(row.tenant_id), row)
 
     async def _refuse(self, request_id: str) -> NotFound:
         """Record the attempt, and return the error: a wrong token belongs to no tenant."""
@@ -145,7 +149,7 @@ async def _confirm(services: Services, caller: Caller, confirmation: OpenConfirm
             change, await birth_date(change, keys), requested.jurisdiction
         ):  # the date of birth was recorded after the request
             raise _invalid(None)
-        if not await use_token(change.connection, confirmation, change.now):
+        if not await use_token(services, change.connection, confirmation):
             raise _invalid(None)
         before = change.purpose_state(requested.purpose)
         event = change.event(
@@ -189,8 +193,6 @@ def _invalid(audit: str | None) -> NotFound:
 
 
 _SHAPE = re.compile(r"cdvc_([0-9a-f]{32})_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
-_NO_TOKEN = hashlib.sha256(secrets.token_bytes(32)).digest()
-"""Digest of no token. An unknown token is compared with it, so that the answer takes as long as for a known one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,32 +209,35 @@ async def issue_token(change: Change, requested: Event) -> ConfirmationToken:
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     token = f"cdvc_{requested.id.hex}_{secret}"
     expires_at = change.now + change.policy_set.consent.confirm
+    tenant, keyring = change.caller.tenant, change.services.keyring
     row = {
-        "tenant_id": change.caller.tenant,
+        "tenant_id": tenant,
         "event_id": requested.id,
         "subject_id": change.subject,
-        "token_hash": _digest(token),  # a leak of the database confirms nothing
+        "token_hash": keyed_digest(await keyring.token_key(tenant), "confirmation-token", plain_digest(token)),
         "expires_at": expires_at,
         "used_at": None,
     }
-    await change.connection.execute(insert(CONFIRMATION), [row])
+    await change.connection.execute(insert(CONFIRMATION), [CONFIRMATIONS.seal(await keyring.row_keys(tenant), row)])
     return ConfirmationToken(token=token, expires=expires_at)
 
 
-async def use_token(connection: AsyncConnection, confirmation: OpenConfirmation, now: datetime) -> bool:
-    """Mark a token as used; returns False if another transaction was first."""
-    # One statement that checks and sets: of two that redeem a token at the same time, the second updates no row.
-    used = await connection.execute(
-        update(CONFIRMATION)
-        .where(
-            CONFIRMATION.c.tenant_id == confirmation.tenant,
-            CONFIRMATION.c.event_id == confirmation.event,
-            CONFIRMATION.c.used_at.is_(None),
-        )
-        .values(used_at=now)
+async def use_token(services: Services, connection: AsyncConnection, confirmation: OpenConfirmation) -> bool:
+    """Mark a token as used; returns False if another transaction was first.
+
+    Raises:
+        RowTampered: the row is not as the vault wrote it.
+    """
+    this = (
+        CONFIRMATION.c.tenant_id == confirmation.tenant,
+        CONFIRMATION.c.event_id == confirmation.event,
+        CONFIRMATION.c.used_at.is_(None),
     )
-    return used.rowcount == 1
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    row = (await connection.execute(select(*CONFIRMATIONS.columns).where(*this).with_for_update())).one_or_none()
+    if row is None:
+        return False
+    keys = await services.keyring.row_keys(confirmation.tenant)
+    CONFIRMATIONS.check(keys, row)
+    sealed = CONFIRMATIONS.reseal(keys, row, used_at=services.clock.now())
+    # One statement that checks and sets: of two that redeem a token at the same time, the second updates no row.
+    return (await connection.execute(update(CONFIRMATION).where(*this).values(sealed))).rowcount == 1

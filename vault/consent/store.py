@@ -18,6 +18,7 @@ from vault.access.authorization import audit_entry, subject_not_found
 from vault.access.callers import operator_caller
 from vault.clock import to_microseconds
 from vault.consent.model import apply, bare, decode, encode, fold, pack, unpack
+from vault.crypto.row_mac import MacedTable
 from vault.errors import NotFound
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
 from vault.subjects.store import GONE, locked_subject, mark_due, set_standing
@@ -138,10 +139,12 @@ class ConfirmationRow(DataTable, table=True):
     token_hash: bytes = column(LargeBinary(32))
     expires_at: datetime = column(Moment)
     used_at: datetime | None = column(Moment, nullable=True)
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 EVENT = table_of(ConsentEventRow)
 CONFIRMATION = table_of(ConfirmationRow)
+CONFIRMATIONS = MacedTable(CONFIRMATION, "tenant_id", "event_id", "subject_id", "token_hash", "expires_at", "used_at")
 
 
 PAGE: Final = 500

@@ -28,7 +28,7 @@ def derive(secret: bytes, info: bytes, *, salt: bytes = b"", length: int = KEY) 
     return HKDF(algorithm=SHA256(), length=length, salt=salt, info=info).derive(secret)
 
 
-class _Derived(Secret):
+class DerivedKeys(Secret):
     """Keys derived from one secret by name, on first use, in a bounded cache."""
 
     __slots__ = ("_by_name", "_label", "_secret")
@@ -60,7 +60,7 @@ class IndexKeys(Secret):
     __slots__ = ("_keys", "version")
 
     def __init__(self, secret: bytes, *, version: int = 1) -> None:
-        self._keys = _Derived(b"cdv:index", secret)
+        self._keys = DerivedKeys(b"cdv:index", secret)
         self.version = version
 
     def digest(self, index: str, value: str, *, bits: int = FULL) -> bytes:
@@ -95,7 +95,7 @@ class TokenKey(Secret):
     __slots__ = ("_keys", "version")
 
     def __init__(self, secret: bytes, *, version: int = 1) -> None:
-        self._keys = _Derived(b"cdv:token", secret)
+        self._keys = DerivedKeys(b"cdv:token", secret)
         self.version = version
 
     def digest(self, label: str, data: bytes) -> bytes:

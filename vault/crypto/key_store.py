@@ -15,6 +15,7 @@ from uuid import UUID  # noqa: TC003 - as above
 from sqlalchemy import Integer, LargeBinary, String, bindparam, delete, exc, select
 
 from vault.crypto.primitive import Secret
+from vault.crypto.row_versions import ADOPTED, raise_version
 from vault.crypto.tenant_keys import SIGNING, WRAPPED, new_secret, new_tenant, open_tenant, require_root
 from vault.errors import CannotOpen, Conflict, InvalidInput, NotFound, Unavailable, VaultError
 from vault.ids import TenantId, is_slug
@@ -383,6 +384,7 @@ class Tenants(Secret):
             async with self._database.transaction() as connection:
                 await self._database.bulk(connection, TENANT_KEY, [key])
                 await self._database.bulk(connection, TENANT_SECRET, secrets)
+                await raise_version(connection, tenant, ADOPTED)  # it has no row without a MAC
         except exc.IntegrityError:
             raise Conflict("this tenant exists already", code="tenant-exists") from None
 

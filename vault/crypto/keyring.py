@@ -9,17 +9,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from vault.crypto import key_store
+from vault.crypto import key_store, row_versions
 from vault.crypto.primitive import Secret
 from vault.errors import CannotOpen, VaultError
 from vault.storage.batcher import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from uuid import UUID
 
     from vault.clock import Clock
     from vault.crypto.derive import IndexKeys, TokenKey
     from vault.crypto.providers import KeyProvider
+    from vault.crypto.row_mac import RowKeys
+    from vault.crypto.row_versions import RowVersion
     from vault.crypto.seal import SubjectKeys
     from vault.crypto.signing import PublicKey, SigningKey
     from vault.crypto.tenant_keys import TenantKeys
@@ -101,6 +104,24 @@ class Keyring(Secret):
     async def token_key(self, tenant: TenantId) -> TokenKey:
         """Return the key of a tenant's tokens and tombstones."""
         return (await self._tenants.keys(tenant)).token
+
+    async def row_keys(self, tenant: TenantId) -> RowKeys:
+        """Return the keys of the MACs over a tenant's rows."""
+        return (await self._tenants.keys(tenant)).rows
+
+    async def least_versions(self, tenant: TenantId, rows: Iterable[UUID]) -> dict[tuple[str, UUID], int]:
+        """Return the least accepted versions of rows, by table and id, without rows that were never changed."""
+        return await row_versions.least_versions(self._database, tenant, rows)
+
+    async def unadopted(self) -> list[TenantId]:
+        """List the tenants from before MACs whose rows have none yet; see :mod:`vault.adoption`."""
+        adopted = await row_versions.adopted_tenants(self._database)
+        return [tenant for tenant in await self.tenants() if tenant not in adopted]
+
+    async def raise_version(self, tenant: TenantId, least: RowVersion) -> None:
+        """Accept a row from this version on: after the commit that wrote it, and before it is reported as done."""
+        async with self._database.transaction() as connection:
+            await row_versions.raise_version(connection, tenant, least)
 
     async def audit_key(self, tenant: TenantId) -> TokenKey:
         """Return the key of the digests on a tenant's audit log."""

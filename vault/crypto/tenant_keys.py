@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.crypto import primitive
 from vault.crypto.derive import IndexKeys, TokenKey
+from vault.crypto.row_mac import RowKeys
 from vault.crypto.seal import SubjectKeys
 from vault.crypto.signing import PublicKey, SigningKey
 from vault.errors import CannotOpen, Misconfigured
@@ -50,7 +51,7 @@ class TenantKeys(primitive.Secret):
         signing: all its secrets for signatures by version, as old signatures stay valid.
     """
 
-    __slots__ = ("_newest", "_signing", "_wrapping", "audit", "index", "name", "token")
+    __slots__ = ("_newest", "_signing", "_wrapping", "audit", "index", "name", "rows", "token")
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class TenantKeys(primitive.Secret):
         self._newest = max(wrapping)
         self.index = IndexKeys(secrets[INDEX][1], version=secrets[INDEX][0])
         self.token = TokenKey(secrets[TOKEN][1], version=secrets[TOKEN][0])
+        self.rows = RowKeys(secrets[TOKEN][1], version=secrets[TOKEN][0])
         self.audit = TokenKey(secrets[AUDIT][1], version=secrets[AUDIT][0])
         self._signing = [SigningKey(secret, version=version) for version, secret in sorted((signing or {}).items())]
 

@@ -57,7 +57,7 @@ async def apply_policies(services: Services, tenant: TenantId, policy_set: Polic
                 services, caller, action="apply-policies", decision="allowed", policy=policy_set.version
             )
             await services.audit_log.append_in(connection, [entry])
-    services.policies.activate(tenant, applied.id, policy_set)
+    await services.policies.put_in_force(tenant, applied, policy_set)
     return applied.changed
 
 
@@ -102,9 +102,10 @@ async def revoke_key(services: Services, tenant: TenantId, key: KeyId) -> None:
         Unavailable: the restore ledger does not answer; nothing has changed.
     """
     async with services.data.transaction() as connection:
-        await services.principals.revoke_key(connection, tenant, key)
+        revoked = await services.principals.revoke_key(connection, tenant, key)
         entry = await _record(services, connection, tenant, "revoke-key", key)
         await _add_line(services, tenant, entry, "revoke-key", key)
+    await services.principals.settle(tenant, revoked.version)
 
 
 async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
@@ -118,11 +119,12 @@ async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iter
     given = _known_roles(services, tenant, roles)
     async with services.data.transaction() as connection:
         principal = await services.principals.find(connection, tenant, name)
-        await services.principals.set_roles(connection, tenant, principal.id, given)
+        version = await services.principals.set_roles(connection, tenant, principal.id, given)
         removed = tuple(role for role in principal.roles if role not in given)
         entry = await _record(services, connection, tenant, "set-roles", principal.id)
         if removed:
             await _add_line(services, tenant, entry, "set-roles", principal.id, removed)
+    await services.principals.settle(tenant, version)
 
 
 def _known_roles(services: Services, tenant: TenantId, roles: Iterable[str]) -> tuple[RoleName, ...]:
@@ -152,9 +154,10 @@ async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
     """
     async with services.data.transaction() as connection:
         principal = await services.principals.find(connection, tenant, name)
-        await services.principals.disable(connection, tenant, principal.id)
+        version = await services.principals.disable(connection, tenant, principal.id)
         entry = await _record(services, connection, tenant, "disable-principal", principal.id)
         await _add_line(services, tenant, entry, "disable-principal", principal.id)
+    await services.principals.settle(tenant, version)
 
 
 async def _add_line(

@@ -153,6 +153,7 @@ EXPLAINED: Final = {
     "too-many-connections": "The server has no room for another connection. Try again soon, with few connections that "
     "are used again.",
     "cannot-open": "A sealed value does not open: data or keys are damaged. Inform the vault's operator.",
+    "row-tampered": "A row of the main database is not as the vault wrote it. Inform the vault's operator.",
     "audit-entry-refused": "Internal error: an audit entry was invalid; nothing was shown or changed.",
     "misconfigured": "The vault's configuration is wrong, such as its root key. Inform the vault's operator.",
     "tenant-not-found": "The key store does not know the caller's tenant. Inform the vault's operator.",

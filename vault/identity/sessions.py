@@ -1,14 +1,12 @@
 """Sessions of people: sign in with a one-time code, sign out, and the limits for a signed-in person.
 
 A token is ``cdvs_<id>_<secret>``: the session's id in 32 hex digits, and 32 random bytes in base64url without padding.
-As for every token with 256 bits of randomness, the vault stores its SHA-256.
+The vault stores a keyed digest of it, and the row has a MAC: a row that the vault did not write opens no session.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import re
 import secrets
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from vault.access.authorization import audit_entry
 from vault.access.callers import RateWindow, data_subject_caller, record_refusal
 from vault.access.recording import record_failure
 from vault.contacts.changes import young_contacts
+from vault.crypto.bearers import keyed_digest, matches, plain_digest
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
 from vault.identity.codes import (
     CodeRequest,
@@ -37,7 +36,7 @@ from vault.identity.codes import (
     spend,
     use,
 )
-from vault.identity.tables import SUBJECT_SESSION
+from vault.identity.tables import SESSIONS, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantId, new_id
 from vault.letters.send import THERE
 from vault.principals.principal import Principal
@@ -61,8 +60,6 @@ LIFE: Final = timedelta(minutes=30)
 FRESH: Final = timedelta(minutes=10)
 """How long after signing in a person may do what cannot be undone, and download packages."""
 _SHAPE: Final = re.compile(r"cdvs_([0-9a-f]{32})_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
-_NOBODY: Final = hashlib.sha256(secrets.token_bytes(32)).digest()
-"""The digest of an unknown token."""
 _SESSION = SUBJECT_SESSION.c
 
 
@@ -102,30 +99,38 @@ class Session:
 
 
 async def add_session(
-    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, now: datetime, *, fresh: bool = True
+    services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, *, fresh: bool = True
 ) -> tuple[UUID, OpenedSession]:
     """Add a session of a person whose row is locked; one that is not fresh never becomes fresh."""
+    session, now, keyring = new_id(), services.clock.now(), services.keyring
     authenticated_at = now if fresh else now - FRESH
-    session = new_id()
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     token = f"cdvs_{session.hex}_{secret}"
     row = {
         "tenant_id": tenant,
         "id": session,
         "subject_id": subject,
-        "token_hash": _digest(token),
+        "token_hash": keyed_digest(await keyring.token_key(tenant), "session-token", plain_digest(token)),
         "created_at": now,
         "authenticated_at": authenticated_at,
         "expires_at": now + LIFE,
         "ended_at": None,
     }
-    await connection.execute(insert(SUBJECT_SESSION), [row])
+    await connection.execute(insert(SUBJECT_SESSION), [SESSIONS.seal(await keyring.row_keys(tenant), row)])
     # The token is in this answer only: its digest is stored.
     return session, OpenedSession(token=token, expires_at=now + LIFE, fresh_until=authenticated_at + FRESH)
 
 
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+async def _end(services: Services, connection: AsyncConnection, session: Session) -> None:
+    """End a session, unless it has ended."""
+    this = _SESSION.tenant_id == session.tenant, _SESSION.id == session.id, _SESSION.ended_at.is_(None)
+    row = (await connection.execute(select(*SESSIONS.columns).where(*this).with_for_update())).one_or_none()
+    if row is None:
+        return
+    keys = await services.keyring.row_keys(session.tenant)
+    SESSIONS.check(keys, row)
+    ended = SESSIONS.reseal(keys, row, ended_at=services.clock.now())
+    await connection.execute(update(SUBJECT_SESSION).where(*this).values(ended))
 
 
 MOST_A_MINUTE: Final = 300
@@ -215,9 +220,8 @@ class People:
     async def sign_out(self, session: Session) -> None:
         """End a session."""
         services = self._services
-        this = _SESSION.tenant_id == session.tenant, _SESSION.id == session.id, _SESSION.ended_at.is_(None)
         async with services.data.transaction() as connection:
-            await connection.execute(update(SUBJECT_SESSION).where(*this).values(ended_at=services.clock.now()))
+            await _end(services, connection, session)
             entry = audit_entry(
                 services,
                 session.caller,
@@ -236,15 +240,20 @@ class People:
         if shaped is not None:
             whose = and_(SUBJECT.c.tenant_id == _SESSION.tenant_id, SUBJECT.c.id == _SESSION.subject_id)
             statement = (
-                select(SUBJECT_SESSION, SUBJECT.c.pseudonym, SUBJECT.c.state)
+                select(*SESSIONS.columns, SUBJECT.c.pseudonym, SUBJECT.c.state)
                 .join(SUBJECT, whose)
                 .where(_SESSION.tenant_id.in_(self._tenants()), _SESSION.id == UUID(hex=shaped[1]))
             )
             async with self._services.data.reading() as connection:
                 row = (await connection.execute(statement)).one_or_none()
-        # An unknown token is compared with random bytes, so that it takes as long as a known one.
-        right = hmac.compare_digest(_digest(token), _NOBODY if row is None else bytes(row.token_hash))
-        if row is None or not right or row.ended_at is not None or now >= row.expires_at or row.state not in THERE:
+        stored, tokens = (
+            (None, None) if row is None else (row.token_hash, await self._services.keyring.token_key(row.tenant_id))
+        )
+        if not matches("session-token", plain_digest(token), stored, tokens) or row is None:
+            return None
+        if not SESSIONS.is_genuine(await self._services.keyring.row_keys(row.tenant_id), row[: len(SESSIONS.columns)]):
+            return None
+        if row.ended_at is not None or now >= row.expires_at or row.state not in THERE:
             return None
         caller = data_subject_caller(TenantId(row.tenant_id), request_id)
         return Session(caller, row.id, SubjectId(row.subject_id), Pseudonym(row.pseudonym), row.authenticated_at)
@@ -296,7 +305,7 @@ class People:
                 raise code_invalid()
             young = await young_contacts(services, connection, spent.tenant, spent.subject)
             fresh = spent.contact not in young
-            session, opened = await add_session(connection, spent.tenant, spent.subject, now, fresh=fresh)
+            session, opened = await add_session(services, connection, spent.tenant, spent.subject, fresh=fresh)
             entry = audit_entry(
                 services,
                 data_subject_caller(spent.tenant, request_id),

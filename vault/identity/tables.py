@@ -8,6 +8,7 @@ from uuid import UUID  # noqa: TC003 - as above
 
 from sqlalchemy import Index, Integer, LargeBinary, String, delete, or_, select, update
 
+from vault.crypto.row_mac import MacedTable
 from vault.lifecycle.personal_data import count_rows, rows_of
 from vault.requests.store import REQUEST
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
@@ -65,12 +66,15 @@ class SubjectSessionRow(DataTable, table=True):
     authenticated_at: datetime = column(Moment)
     expires_at: datetime = column(Moment)
     ended_at: datetime | None = column(Moment, nullable=True)
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 IDENTITY_CODE = table_of(IdentityCodeRow)
-
-
 SUBJECT_SESSION = table_of(SubjectSessionRow)
+SESSIONS = MacedTable(
+    SUBJECT_SESSION,
+    *("tenant_id", "id", "subject_id", "token_hash", "created_at", "authenticated_at", "expires_at", "ended_at"),
+)
 
 
 class IdentityData:

@@ -11,13 +11,15 @@ import functools
 import json
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, String, Text, bindparam, desc, exists, insert, select, text
+from sqlalchemy import BigInteger, LargeBinary, String, Text, bindparam, desc, exists, insert, select, text
 
 from vault.catalogue.notices import load_notice
 from vault.catalogue.toml_document import Finding, Findings
+from vault.crypto.row_mac import MacedTable, report_older
+from vault.crypto.row_versions import THE_ONE, RowVersion
 from vault.errors import NotFound, PolicyInvalid
 from vault.ids import PolicyVersion, TenantId, new_id
 from vault.logs import get_logger
@@ -27,6 +29,7 @@ from vault.storage.columns import DataTable, Id, Moment, column, table_of
 from vault.storage.query import Query
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from sqlalchemy import ColumnElement, Row
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.notices import Notice
     from vault.clock import Clock
+    from vault.crypto.keyring import Keyring
     from vault.storage.database import Database
 
 
@@ -49,6 +53,9 @@ class PolicyVersionRow(DataTable, table=True):
     """JSON: path in the folder to text."""
     applied_at: datetime = column(Moment)
     applied_by: str = column(String(64))
+    row_version: int = column(BigInteger, server_default="1")
+    """Counts the versions of the tenant: 1, 2, 3 …"""
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 class NoticeText(DataTable, table=True):
@@ -69,6 +76,7 @@ class NoticeText(DataTable, table=True):
 
 POLICY_VERSION = table_of(PolicyVersionRow)
 NOTICE_TEXT = table_of(NoticeText)
+VERSIONS = MacedTable(POLICY_VERSION, "tenant_id", "id", "version", "files", "applied_at", "applied_by", "row_version")
 
 
 LOCK = 0x63_64_76_70  # PostgreSQL advisory lock: two nodes that apply at once do so one after the other
@@ -80,7 +88,8 @@ NEWEST = Query(
         ~exists().where(_LATER.tenant_id == _VERSION.tenant_id, _LATER.id > _VERSION.id)
     )
 )
-FILES = Query(select(_VERSION.files).where(_VERSION.tenant_id == bindparam("tenant"), _VERSION.id == bindparam("id")))
+ROW = Query(select(*VERSIONS.columns).where(_VERSION.tenant_id == bindparam("tenant"), _VERSION.id == bindparam("id")))
+_FILES, _NUMBER = VERSIONS.covered.index("files"), VERSIONS.covered.index("row_version")
 MOST_EARLIER = 16
 """Versions no longer in force that are kept in memory."""
 
@@ -101,10 +110,11 @@ class ActivePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """An applied version. ``changed`` is false if it was in force already."""
+    """An applied version. ``changed`` is false if it was in force already. ``number`` counts those of the tenant."""
 
     id: UUID
     changed: bool
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +130,13 @@ class Change:
 class Policies:
     """Applies policy folders, and follows what other nodes apply.
 
-    A stored policy that does not load, or does not match its hash, never replaces a working one.
+    A stored policy that does not load, does not match its hash, was not written by the vault, or is older than one that
+    was in force since, never replaces a working one.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, keyring: Keyring, clock: Clock) -> None:
         self._database = database
+        self._keyring = keyring
         self._clock = clock
         self._active: dict[str, ActivePolicy] = {}
         self._broken: dict[str, UUID] = {}
@@ -145,7 +157,7 @@ class Policies:
         """Return the policies in force for all tenants, for the metrics."""
         return list(self._active.values())
 
-    async def apply(self, tenant: str, policy_set: PolicySet, by: str) -> bool:
+    async def apply(self, tenant: TenantId, policy_set: PolicySet, by: str) -> bool:
         """Put a folder in force: here at once, on other nodes within seconds.
 
         Returns:
@@ -153,11 +165,16 @@ class Policies:
         """
         async with self._database.transaction() as connection:
             applied = await self.record(connection, tenant, policy_set, by)
-        self.activate(tenant, applied.id, policy_set)
+        await self.put_in_force(tenant, applied, policy_set)
         return applied.changed
 
-    async def record(self, connection: AsyncConnection, tenant: str, policy_set: PolicySet, by: str) -> Applied:
-        """Store the version in the caller's transaction; call :meth:`activate` after its commit.
+    async def put_in_force(self, tenant: TenantId, applied: Applied, policy_set: PolicySet) -> None:
+        """Put a recorded version in force, after the commit: no earlier one can be put back from then on."""
+        await self._keyring.raise_version(tenant, RowVersion(POLICY_VERSION.name, THE_ONE, applied.number))
+        self.activate(tenant, applied.id, policy_set)
+
+    async def record(self, connection: AsyncConnection, tenant: TenantId, policy_set: PolicySet, by: str) -> Applied:
+        """Store the version in the caller's transaction; call :meth:`put_in_force` after its commit.
 
         Its notices are stored too, each text once, so that texts that people agreed to outlive the folder.
 
@@ -166,24 +183,31 @@ class Policies:
         """
         if self._database.dialect == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        before = await _newest(connection, tenant)
+        newest = select(*VERSIONS.columns).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id)).limit(1)
+        before: Any = (await connection.execute(newest)).first()
+        keys, least = await self._keyring.row_keys(tenant), await self._least(tenant)
         # Even for the version in force: it may have been applied by a program that did not store notices.
         await _keep(connection, tenant, policy_set, self._clock.now())
-        if before is not None and before.version == policy_set.version:
-            return Applied(before.id, changed=False)
-        # A node whose clock is behind must not file its version before the one that it replaces.
-        number = new_id() if before is None else max(new_id(), UUID(int=before.id.int + 1))
-        await connection.execute(
-            insert(POLICY_VERSION).values(
-                tenant_id=tenant,
-                id=number,
-                version=policy_set.version,
-                files=json.dumps(dict(policy_set.files), ensure_ascii=False),
-                applied_at=self._clock.now(),
-                applied_by=by,
-            )
-        )
-        return Applied(number, changed=True)
+        is_genuine = before is not None and VERSIONS.is_genuine(keys, before) and before.row_version >= least
+        if is_genuine and before.version == policy_set.version:
+            return Applied(before.id, changed=False, number=before.row_version)
+        row: dict[str, Any] = {
+            "tenant_id": tenant,
+            # A node whose clock is behind must not file its version before the one that it replaces.
+            "id": new_id() if before is None else max(new_id(), UUID(int=before.id.int + 1)),
+            "version": policy_set.version,
+            "files": json.dumps(dict(policy_set.files), ensure_ascii=False),
+            "applied_at": self._clock.now(),
+            "applied_by": by,
+            "row_version": max(least, before.row_version if is_genuine else 0) + 1,
+        }
+        await connection.execute(insert(POLICY_VERSION).values(VERSIONS.seal(keys, row)))
+        return Applied(row["id"], changed=True, number=row["row_version"])
+
+    async def _least(self, tenant: TenantId) -> int:
+        """Return the least number of a version that may be in force; 0 if none was."""
+        least = await self._keyring.least_versions(tenant, [THE_ONE])
+        return least.get((POLICY_VERSION.name, THE_ONE), 0)
 
     async def refresh(self) -> tuple[TenantId, ...]:
         """Load what other nodes applied; returns the tenants whose policies changed."""
@@ -227,9 +251,11 @@ class Policies:
             return current
         policy_set = self._earlier.get((tenant, version))
         if policy_set is None:
-            files = select(_VERSION.files).where(_VERSION.tenant_id == tenant, _VERSION.version == version).limit(1)
+            rows = select(*VERSIONS.columns).where(_VERSION.tenant_id == tenant, _VERSION.version == version)
             async with self._database.reading() as connection:
-                stored = (await connection.execute(files)).scalar_one_or_none()
+                found = (await connection.execute(rows.order_by(desc(_VERSION.id)))).all()
+            keys = await self._keyring.row_keys(TenantId(tenant))
+            stored: str | None = next((row.files for row in found if VERSIONS.is_genuine(keys, row)), None)
             policy_set = None if stored is None else (await asyncio.to_thread(_load, stored))[0]
             if policy_set is None or policy_set.version != version:
                 return current
@@ -254,10 +280,13 @@ class Policies:
 
     async def _follow(self, tenant: str, number: UUID, version: str) -> bool:
         active = self._active.get(tenant)
+        rows = await self._database.fetch(ROW, tenant=tenant, id=number)
+        if not rows or not await self._may_follow(TenantId(tenant), rows[0]):
+            self._broken[tenant] = number
+            return False
         if active is not None and active.version == version:
             return self.activate(tenant, number, active.policy_set)
-        rows = await self._database.fetch(FILES, tenant=tenant, id=number)
-        policy_set, mistake = await asyncio.to_thread(_load, rows[0][0]) if rows else (None, None)
+        policy_set, mistake = await asyncio.to_thread(_load, rows[0][_FILES])
         if policy_set is None or policy_set.version != version:
             self._broken[tenant] = number
             where = {} if mistake is None else {"code": mistake.code, "at": f"{mistake.file}:{mistake.line}"}
@@ -270,6 +299,22 @@ class Policies:
             )
             return False
         return self.activate(tenant, number, policy_set)
+
+    async def _may_follow(self, tenant: TenantId, row: Sequence[Any]) -> bool:
+        """Return whether the vault wrote a version, and wrote it last; otherwise the reason is in the log."""
+        try:
+            keys = await self._keyring.row_keys(tenant)
+        except NotFound:
+            return False  # a row of a tenant that there is not
+        if not VERSIONS.is_genuine(keys, row):
+            return False
+        number: int = row[_NUMBER]
+        least = await self._least(tenant)
+        if number < least:
+            report_older(POLICY_VERSION.name, tenant)
+        elif number > least:  # the process that wrote it ended before it could say so
+            await self._keyring.raise_version(tenant, RowVersion(POLICY_VERSION.name, THE_ONE, number))
+        return number >= least
 
     def activate(self, tenant: str, number: UUID, policy_set: PolicySet) -> bool:
         """Put a recorded version in force, unless a later one is in force already. Returns whether anything changed."""

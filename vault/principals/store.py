@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -23,7 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from vault.errors import Conflict, Fault, InvalidInput, Misconfigured, NotFound
+from vault.crypto.bearers import keyed_digest, matches, plain_digest
+from vault.crypto.row_mac import MacedTable, report_older
+from vault.crypto.row_versions import FIRST, RowVersion
+from vault.errors import Conflict, Fault, InvalidInput, Misconfigured, NotFound, RowTampered
 from vault.ids import KeyId, PrincipalId, RoleName, TenantId, new_id
 from vault.moments import RANGE, is_in_range
 from vault.principals.principal import (
@@ -33,13 +36,11 @@ from vault.principals.principal import (
     Principal,
     checked_name,
     checked_roles,
-    digest,
     key_id_of,
     make_key,
-    matches,
     not_authenticated,
 )
-from vault.storage.columns import DataTable, Id, Moment, column, table_of
+from vault.storage.columns import AnyRow, DataTable, Id, Moment, column, table_of
 from vault.storage.query import Query
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.clock import Clock
+    from vault.crypto.derive import TokenKey
+    from vault.crypto.keyring import Keyring
     from vault.principals.oidc import TokenVerifier
     from vault.storage.database import Database
 
@@ -66,6 +69,8 @@ class PrincipalRow(DataTable, table=True):
     roles: str = column(Text)  # sorted slugs, a space between
     state: str = column(String(16))
     created_at: datetime = column(Moment)
+    row_version: int = column(BigInteger, server_default="1")
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 class ApiKeyRow(DataTable, table=True):
@@ -80,10 +85,12 @@ class ApiKeyRow(DataTable, table=True):
     id: UUID = column(Id, primary_key=True)
     tenant_id: str = column(String(64))
     principal_id: UUID = column(Id)
-    digest: bytes = column(LargeBinary)  # SHA-256 of the whole key
+    digest: bytes = column(LargeBinary)  # HMAC of the SHA-256 of the whole key, under the tenant's token key
     created_at: datetime = column(Moment)
     expires_at: datetime = column(Moment)
     revoked_at: datetime | None = column(Moment, nullable=True)
+    row_version: int = column(BigInteger, server_default="1")
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 class RateWindowRow(DataTable, table=True):
@@ -108,19 +115,22 @@ KEY_LIFETIME = timedelta(days=365)
 PRINCIPAL = table_of(PrincipalRow)
 API_KEY = table_of(ApiKeyRow)
 
+PRINCIPALS = MacedTable(PRINCIPAL, "tenant_id", "id", "name", "kind", "roles", "state", "created_at", "row_version")
+API_KEYS = MacedTable(
+    API_KEY, "tenant_id", "id", "principal_id", "digest", "created_at", "expires_at", "revoked_at", "row_version"
+)
 _p, _k = PRINCIPAL.c, API_KEY.c
-SHOWN = (_p.id, _p.tenant_id, _p.name, _p.kind, _p.roles, _p.state, _p.created_at)
-"""The columns of a principal, as :func:`to_principal` reads them."""
 
 
 LONGEST_BEARER = 16 * 1024
 """Characters; longer bearers are refused unread."""
 
 _BY_KEY = Query(
-    select(API_KEY.c.digest, API_KEY.c.expires_at, API_KEY.c.revoked_at, *SHOWN)
+    select(*API_KEYS.columns, *PRINCIPALS.columns)
     .join(PRINCIPAL, and_(PRINCIPAL.c.tenant_id == API_KEY.c.tenant_id, PRINCIPAL.c.id == API_KEY.c.principal_id))
     .where(API_KEY.c.id == bindparam("key"))
 )
+_KEY_COLUMNS = len(API_KEYS.columns)
 
 
 class Principals:
@@ -128,11 +138,13 @@ class Principals:
 
     The methods of the register take a tenant and see no other. They take the connection of an open transaction, so that
     the caller can add the audit entry in the same one, and raise ``NotFound`` for a principal or key that the tenant
-    does not have. A change takes effect on this node with its commit, and on every other node ``max_age`` seconds later
-    at the latest.
+    does not have, and ``RowTampered`` if its row is not as the vault wrote it. A change takes effect on this node with
+    its commit, and on every other node ``max_age`` seconds later at the latest. It returns the new version of the row:
+    after the commit it is given to :meth:`settle`, so that the row that was replaced cannot be put back.
 
     Args:
         database: the main database.
+        keyring: has the keys of digests and MACs, and the least versions of rows.
         clock: for expiries.
         verifiers: one for each OIDC issuer whose tokens are accepted.
         max_age: seconds for which a verified bearer is cached.
@@ -146,6 +158,7 @@ class Principals:
     def __init__(
         self,
         database: Database,
+        keyring: Keyring,
         clock: Clock,
         verifiers: Sequence[TokenVerifier] = (),
         *,
@@ -154,6 +167,7 @@ class Principals:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
+        self._keyring = keyring
         self._clock = clock
         self._cache = BearerCache(monotonic, max_age=max_age, most=most)
         self._verifiers = {verifier.issuer: verifier for verifier in verifiers}
@@ -163,7 +177,7 @@ class Principals:
 
     def cached(self, bearer: str) -> Principal | None:
         """Return the principal of a cached bearer, or None: then call :meth:`authenticate`."""
-        return self._cache.get(digest(bearer))
+        return self._cache.get(plain_digest(bearer))
 
     async def authenticate(self, bearer: str) -> Principal:
         """Return the principal of a bearer: an API key of an active app, or a token of a known issuer.
@@ -174,7 +188,7 @@ class Principals:
         """
         if len(bearer) > LONGEST_BEARER:
             raise not_authenticated()
-        presented = digest(bearer)
+        presented = plain_digest(bearer)
         principal = self._cache.get(presented)
         if principal is not None:
             return principal
@@ -189,17 +203,62 @@ class Principals:
             raise not_authenticated()
         since = self._monotonic()
         rows = await self._database.fetch(_BY_KEY, key=key)
-        stored, expires_at, revoked_at, *shown = rows[0] if rows else (None, None, None)
+        row = _ApiKey(*rows[0][: _KEY_COLUMNS - 1]) if rows else None
+        tokens = None if row is None else await self._token_key(TenantId(row.tenant))
         # An unknown key costs the same comparison as a known one, so that timing does not reveal which keys exist.
-        if not matches(presented, stored) or revoked_at is not None:
+        if (
+            not matches("api-key", presented, None if row is None else row.digest, tokens)
+            or row is None
+            or row.revoked_at
+        ):
             raise not_authenticated()
         # A key may expire before its entry in the cache does: the shorter of the two counts.
-        lifetime = (expires_at - self._clock.now()).total_seconds()
+        lifetime = (row.expires_at - self._clock.now()).total_seconds()
+        shown = rows[0][_KEY_COLUMNS:]
         principal = to_principal(shown)
         if lifetime <= 0 or principal.state != "active":
             raise not_authenticated()
+        if not await self._are_current(TenantId(row.tenant), (API_KEYS, rows[0][:_KEY_COLUMNS]), (PRINCIPALS, shown)):
+            raise not_authenticated()
         self._cache.put(presented, principal, since=since, lifetime=lifetime, depends_on=frozenset((key, principal.id)))
         return principal
+
+    async def _token_key(self, tenant: TenantId) -> TokenKey | None:
+        try:
+            return await self._keyring.token_key(tenant)
+        except NotFound:  # a row that names a tenant that there is not
+            return None
+
+    async def _are_current(
+        self, tenant: TenantId, *rows: tuple[MacedTable, Sequence[Any]], committed: bool = True
+    ) -> bool:
+        """Return whether rows are as the vault wrote them, and none is an older one that was put back.
+
+        Args:
+            committed: False if the rows were read in a transaction that may have changed them, and may be rolled back.
+        """
+        keys = await self._keyring.row_keys(tenant)
+        if not all(table.is_genuine(keys, row) for table, row in rows):
+            return False
+        versions = [table.version_of(row) for table, row in rows]
+        least = await self._keyring.least_versions(tenant, [version.row for version in versions])
+        for version in versions:
+            accepted = least.get((version.table, version.row), FIRST)
+            if version.version < accepted:
+                report_older(version.table, tenant)
+                return False
+            if version.version > accepted and committed:  # the process that wrote it ended before it could say so
+                await self._keyring.raise_version(tenant, version)
+        return True
+
+    async def settle(self, tenant: TenantId, *versions: RowVersion) -> None:
+        """Refuse older versions of changed rows from now on: after the commit, before the change is reported as done.
+
+        Raises:
+            Unavailable: the key store does not answer. The change counts; repeat it.
+        """
+        for version in versions:
+            await self._keyring.raise_version(tenant, version)
 
     async def _by_token(self, bearer: str, presented: bytes) -> Principal:
         if not self._verifiers:
@@ -231,6 +290,7 @@ class Principals:
             roles=checked_roles(roles),
             created_at=self._clock.now(),
         )
+        keys = await self._keyring.row_keys(tenant)
         row = {
             "tenant_id": tenant,
             "id": principal.id,
@@ -239,9 +299,10 @@ class Principals:
             "roles": " ".join(principal.roles),
             "state": principal.state,
             "created_at": principal.created_at,
+            "row_version": FIRST,
         }
         try:
-            await connection.execute(insert(PRINCIPAL).values(row))
+            await connection.execute(insert(PRINCIPAL).values(PRINCIPALS.seal(keys, row)))
         except IntegrityError as exc:
             raise Conflict(
                 "the tenant has a principal of this name already", code="name-taken", hint="Choose another name."
@@ -278,48 +339,43 @@ class Principals:
             "id": key_id,
             "tenant_id": tenant,
             "principal_id": principal,
-            "digest": digest(key.reveal()),
+            "digest": keyed_digest(await self._keyring.token_key(tenant), "api-key", plain_digest(key.reveal())),
             "created_at": now,
             "expires_at": ends,
             "revoked_at": None,
+            "row_version": FIRST,
         }
-        await connection.execute(insert(API_KEY).values(row))
+        keys = await self._keyring.row_keys(tenant)
+        await connection.execute(insert(API_KEY).values(API_KEYS.seal(keys, row)))
         return IssuedKey(id=key_id, principal=principal, key=key, expires_at=ends)
 
-    async def revoke_key(self, connection: AsyncConnection, tenant: TenantId, key: KeyId) -> bool:
-        """Revoke a key now. Revoking it again changes nothing, not even the time.
-
-        Returns:
-            True, or False if it was revoked before.
-        """
-        is_the_key = (_k.tenant_id == tenant, _k.id == key)
-        changed = await connection.execute(
-            update(API_KEY).where(*is_the_key, _k.revoked_at.is_(None)).values(revoked_at=self._clock.now())
-        )
-        # A key that is revoked already is no error: the call may be repeated.
-        if changed.rowcount == 0 and (await connection.execute(select(_k.id).where(*is_the_key))).first() is None:
-            raise NotFound("there is no such API key")
+    async def revoke_key(self, connection: AsyncConnection, tenant: TenantId, key: KeyId) -> Revoked:
+        """Revoke a key now. Revoking it again changes nothing, not even the time."""
+        row = await self._locked(connection, tenant, API_KEYS, key)
         # Here at once; other nodes follow when their entry expires.
         self._cache.forget(key)
-        return changed.rowcount > 0
+        if _ApiKey(*row[:-1]).revoked_at is not None:
+            return Revoked(API_KEYS.version_of(row), changed=False)
+        version = await self._replace(connection, tenant, API_KEYS, row, revoked_at=self._clock.now())
+        return Revoked(version, changed=True)
 
     async def set_roles(
         self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, roles: Iterable[str]
-    ) -> None:
+    ) -> RowVersion:
         """Replace the roles of a principal.
 
         Raises:
             InvalidInput: a role is not a slug.
         """
-        await self._change(connection, tenant, principal, roles=" ".join(checked_roles(roles)))
+        return await self._change(connection, tenant, principal, roles=" ".join(checked_roles(roles)))
 
-    async def disable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> None:
+    async def disable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> RowVersion:
         """Refuse all keys of a principal until it is enabled again."""
-        await self._change(connection, tenant, principal, state="disabled")
+        return await self._change(connection, tenant, principal, state="disabled")
 
-    async def enable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> None:
+    async def enable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> RowVersion:
         """Accept the keys of a disabled principal again, except revoked and expired ones."""
-        await self._change(connection, tenant, principal, state="active")
+        return await self._change(connection, tenant, principal, state="active")
 
     async def get(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> Principal:
         """Return one principal."""
@@ -330,41 +386,86 @@ class Principals:
         return await self._one(connection, tenant, _p.name == name)
 
     async def list_principals(self, connection: AsyncConnection, tenant: TenantId) -> list[Principal]:
-        """Return all principals of a tenant by name, the disabled ones too."""
-        rows = await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant).order_by(_p.name))
-        return [to_principal(row) for row in rows]
+        """Return all principals of a tenant by name, the disabled ones too. Rows that are not genuine are left out."""
+        keys = await self._keyring.row_keys(tenant)
+        rows = await connection.execute(select(*PRINCIPALS.columns).where(_p.tenant_id == tenant).order_by(_p.name))
+        return [to_principal(row) for row in rows if PRINCIPALS.is_genuine(keys, row)]
 
     async def list_keys(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> list[KeyInfo]:
-        """Return all keys that a principal ever had, the oldest first."""
+        """Return all keys that a principal ever had, the oldest first. Rows that are not genuine are left out."""
         await self.get(connection, tenant, principal)
-        rows = await connection.execute(
-            select(_k.id, _k.principal_id, _k.created_at, _k.expires_at, _k.revoked_at)
-            .where(_k.tenant_id == tenant, _k.principal_id == principal)
-            .order_by(_k.id)
-        )
-        return [KeyInfo(*row) for row in rows]
+        keys = await self._keyring.row_keys(tenant)
+        statement = select(*API_KEYS.columns).where(_k.tenant_id == tenant, _k.principal_id == principal)
+        rows = (await connection.execute(statement.order_by(_k.id))).all()
+        return [_ApiKey(*row[:-1]).shown() for row in rows if API_KEYS.is_genuine(keys, row)]
 
     async def _one(self, connection: AsyncConnection, tenant: TenantId, is_it: ColumnElement[bool]) -> Principal:
-        row = (await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant, is_it))).first()
+        row = (await connection.execute(select(*PRINCIPALS.columns).where(_p.tenant_id == tenant, is_it))).first()
         if row is None:
             raise NotFound("there is no such principal")
+        PRINCIPALS.check(await self._keyring.row_keys(tenant), row)
         return to_principal(row)
 
     async def _change(
         self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, **values: str
-    ) -> None:
-        changed = await connection.execute(
-            update(PRINCIPAL).where(_p.tenant_id == tenant, _p.id == principal).values(values)
-        )
-        if changed.rowcount == 0:
-            raise NotFound("there is no such principal")
+    ) -> RowVersion:
+        row = await self._locked(connection, tenant, PRINCIPALS, principal)
         # Before the commit, so that no call between the two finds the old roles; it is not cached again for a minute.
         self._cache.forget(principal)
+        return await self._replace(connection, tenant, PRINCIPALS, row, **values)
+
+    async def _locked(self, connection: AsyncConnection, tenant: TenantId, table: MacedTable, row: UUID) -> AnyRow:
+        """Lock a row to replace it. What it goes on to say was checked: an older one that was put back is refused."""
+        columns = table.table.c
+        statement = select(*table.columns).where(columns.tenant_id == tenant, columns.id == row).with_for_update()
+        found = (await connection.execute(statement)).first()
+        if found is None:
+            raise NotFound(f"there is no such {_CALLED[table.table.name]}")
+        if not await self._are_current(tenant, (table, found), committed=False):
+            raise RowTampered
+        return found
+
+    async def _replace(
+        self, connection: AsyncConnection, tenant: TenantId, table: MacedTable, row: AnyRow, **values: object
+    ) -> RowVersion:
+        columns, keys, before = table.table.c, await self._keyring.row_keys(tenant), table.version_of(row)
+        after = before._replace(version=before.version + 1)
+        sealed = table.reseal(keys, row, **values, row_version=after.version)
+        statement = update(table.table).where(columns.tenant_id == tenant, columns.id == before.row)
+        await connection.execute(statement.values(sealed))
+        return after
+
+
+_CALLED: Final = {"principal": "principal", "api_key": "API key"}
+
+
+class Revoked(NamedTuple):
+    """A revoked key: the version of its row, and whether it was not revoked before."""
+
+    version: RowVersion
+    changed: bool
+
+
+class _ApiKey(NamedTuple):
+    """The covered columns of a key's row."""
+
+    tenant: str
+    id: UUID
+    principal: UUID
+    digest: bytes
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    row_version: int
+
+    def shown(self) -> KeyInfo:
+        """Return what may be shown of it."""
+        return KeyInfo(KeyId(self.id), PrincipalId(self.principal), self.created_at, self.expires_at, self.revoked_at)
 
 
 def to_principal(row: Any) -> Principal:
-    """Read a row of the columns :data:`SHOWN`."""
-    identity, tenant, name, kind, roles, state, created_at = row
+    """Read a row of the columns of :data:`PRINCIPALS`."""
+    tenant, identity, name, kind, roles, state, created_at, *_ = row
     return Principal(
         id=PrincipalId(UUID(bytes=identity.bytes)),  # asyncpg's own UUID class is slower as a dictionary key
         tenant=TenantId(tenant),

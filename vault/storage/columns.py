@@ -128,7 +128,7 @@ class LedgerTable(SQLModel):
     metadata = MetaData(naming_convention=NAMING)
 
 
-def column(kind: TypeEngine[Any] | type[TypeEngine[Any]], *, nullable: bool = False, **options: bool) -> Any:
+def column(kind: TypeEngine[Any] | type[TypeEngine[Any]], *, nullable: bool = False, **options: object) -> Any:
     """Return the declaration of a table's column.
 
     For example ``name: str = column(String(64), primary_key=True)``.

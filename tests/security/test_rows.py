@@ -1,0 +1,421 @@
+"""An attacker with write access to the main database alone: a row that decides is refused unless the vault wrote it.
+
+Every column of every table is classified in :mod:`tests.security.row_classes`; a new one fails until it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import pkgutil
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from sqlalchemy import create_engine, delete, insert, select, update
+
+import vault
+from tests.security.row_classes import CLASSES, MACED, UNCOVERED
+from tests.vaults import OTHER, problem
+from vault.adoption import adopt
+from vault.bootstrap import upgrade_databases
+from vault.consent.double_opt_in import Confirmations
+from vault.errors import Misconfigured, NotAuthenticated, RowTampered
+from vault.governance.tenants import apply_policies, disable_app, revoke_key, set_roles
+from vault.identity.sessions import People, add_session
+from vault.ids import KeyId, TenantId, new_id
+from vault.policy.policy_set import PolicySet
+from vault.principals.principal import make_key
+from vault.storage.columns import DataTable, KeyTable, LedgerTable
+
+for module in pkgutil.walk_packages(vault.__path__, "vault."):
+    if not module.name.endswith("__main__"):  # whatever package has tables, they are in the metadata then
+        importlib.import_module(module.name)
+
+DEFAULT = TenantId("default")
+TABLES = DataTable.metadata.tables
+
+
+def test_every_column_of_every_table_is_classified():
+    for family in (DataTable, KeyTable, LedgerTable):
+        for name, table in family.metadata.tables.items():
+            columns = sorted(column.name for column in table.columns)
+            if name in MACED:
+                assert sorted([*MACED[name].covered, *UNCOVERED.get(name, {}), "mac"]) == columns, name
+            else:
+                assert sorted(column for part in CLASSES[name] for column in part.columns) == columns, name
+
+
+def test_what_does_not_decide_has_a_reason_and_no_table_is_on_two_lists():
+    known = {name for family in (DataTable, KeyTable, LedgerTable) for name in family.metadata.tables}
+    assert CLASSES.keys() | MACED.keys() == known
+    assert not CLASSES.keys() & MACED.keys()
+    assert all(part.why for parts in CLASSES.values() for part in parts if part.kind == "not deciding")
+    assert all(why for columns in UNCOVERED.values() for why in columns.values())
+
+
+# ---- What each row opens ---------------------------------------------------------------------------------------------
+
+
+class Good(NamedTuple):
+    """A row that the vault wrote, and what it opens."""
+
+    table: Any
+    row: dict[str, Any]
+
+    @property
+    def place(self):
+        """Return the condition that finds the row."""
+        return [column == self.row[column.name] for column in self.table.primary_key]
+
+
+async def _key(node, _subject):
+    return API_KEY.c.id == UUID(hex=node.place.keys["default", "sales"].split("_")[1])
+
+
+async def _app(node, _subject):
+    return PRINCIPAL.c.id == (await node.caller("sales")).principal.id
+
+
+async def _version(_node, _subject):
+    return VERSION.c.tenant_id == "default"
+
+
+async def _session(node, subject):
+    async with node.services.data.transaction() as connection:
+        session, opened = await add_session(node.services, connection, DEFAULT, subject)
+    node.token = opened.token
+    return SESSION.c.id == session
+
+
+async def _confirmation(node, subject):
+    asked = {"purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "double-opt-in"}
+    made = await node.post("support", f"/v1/subjects/{subject}/consents", asked)
+    node.token = made.json()["confirmation"]["token"]
+    return CONFIRMATION.c.subject_id == subject
+
+
+async def _opens_door(node):
+    node.services.principals._cache._entries.clear()  # as after some seconds
+    return (await node.call("sales", "GET", "/v1/notices")).status_code == 200
+
+
+async def _is_in_force(node):
+    node.services.policies._active.pop("default", None)  # as in a new process
+    node.services.policies._broken.clear()
+    await node.services.policies.refresh()
+    return "default" in node.services.policies._active
+
+
+async def _signs_in(node):
+    with suppress(NotAuthenticated):
+        return (await People(node.services).sign_in(node.token, "test")).tenant == "default"
+    return False
+
+
+async def _confirms(node):
+    return await Confirmations(node.services).look_up(node.token) is not None
+
+
+PRINCIPAL, API_KEY, VERSION = (TABLES[name] for name in ("principal", "api_key", "policy_version"))
+SESSION, CONFIRMATION = (TABLES[name] for name in ("subject_session", "consent_confirmation"))
+DOORS = {
+    "principal": (_app, _opens_door),
+    "api_key": (_key, _opens_door),
+    "policy_version": (_version, _is_in_force),
+    "subject_session": (_session, _signs_in),
+    "consent_confirmation": (_confirmation, _confirms),
+}
+
+
+def test_every_table_with_macs_is_attacked_here():
+    assert DOORS.keys() == MACED.keys()
+
+
+@pytest.fixture
+async def door(node, table):
+    """Return a good row of the table, and whether what it opens is open."""
+    make, is_open = DOORS[table]
+    where = await make(node, UUID(await node.create()))
+    async with node.services.data.reading() as connection:
+        (found,) = (await connection.execute(select(TABLES[table]).where(where))).all()
+    assert await is_open(node)
+
+    async def is_open_now():
+        return await is_open(node)
+
+    return Good(TABLES[table], dict(found._mapping)), is_open_now
+
+
+async def write(node, *statements):
+    """Change the main database past the vault, and past its foreign keys."""
+    if node.services.data.dialect == "sqlite":
+        engine = create_engine(node.place.urls["database_url"])  # it looks at no foreign keys by itself
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(statement)
+        engine.dispose()
+        return
+    async with node.services.data.transaction() as connection:
+        await connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        for statement in statements:
+            await connection.execute(statement)
+
+
+def other(value):
+    """Return another value of the type."""
+    match value:
+        case str():
+            return value[:-1] + "~"
+        case bytes() | memoryview():
+            return bytes([bytes(value)[0] ^ 1]) + bytes(value)[1:]
+        case datetime():
+            return value + timedelta(seconds=1)
+        case int():
+            return value + 1
+        case None:
+            return datetime(2020, 1, 1, tzinfo=UTC)
+        case _:
+            return UUID(int=UUID(bytes=value.bytes).int ^ 1)
+
+
+@pytest.mark.parametrize("table", MACED)
+async def test_a_row_with_a_changed_column_is_refused(node, door, table):
+    good, is_open = door
+    for column in MACED[table].covered:
+        changed = {**good.row, column: other(good.row[column])}
+        await write(node, delete(good.table).where(*good.place), insert(good.table).values(changed))
+        assert not await is_open(), column
+        gone = [column == changed[column.name] for column in good.table.primary_key]
+        await write(node, delete(good.table).where(*gone), insert(good.table).values(good.row))
+        assert await is_open(), f"the good row opens again, so it was {column} that was refused"
+
+
+@pytest.mark.parametrize("table", MACED)
+@pytest.mark.parametrize(
+    "mac", [None, b"", bytes(35), b"\x01\x00\x01" + bytes(32)], ids=["none", "empty", "zeros", "head"]
+)
+async def test_a_row_without_its_mac_is_refused(node, door, table, mac):
+    good, is_open = door
+    await write(node, update(good.table).where(*good.place).values(mac=mac))
+    assert not await is_open()
+
+
+@pytest.mark.parametrize("table", MACED)
+async def test_a_row_that_is_copied_to_another_tenant_opens_nothing_there(node, door, table):
+    good, is_open = door
+    copied = {**good.row, "tenant_id": OTHER}
+    cleared = [delete(good.table).where(*good.place), delete(good.table).where(good.table.c.tenant_id == OTHER)]
+    await write(node, *cleared, insert(good.table).values(copied))
+    if table == "policy_version":
+        node.services.policies._active.pop(OTHER)
+        await node.services.policies.refresh()
+        assert OTHER not in node.services.policies._active
+    assert not await is_open()
+
+
+@pytest.mark.parametrize("table", ["principal", "api_key", "policy_version"])
+async def test_a_mac_of_another_row_is_refused(node, door, table):
+    good, is_open = door
+    async with node.services.data.reading() as connection:
+        of_others = select(good.table.c.mac).where(good.table.c.mac != good.row["mac"])
+        another = (await connection.execute(of_others)).scalars().first()
+    assert another is not None
+    await write(node, update(good.table).where(*good.place).values(mac=another))
+    assert not await is_open()
+
+
+# ---- What an attacker makes up: no row of its own opens anything -----------------------------------------------------
+
+
+def _plain(bearer):
+    return hashlib.sha256(bearer.encode()).digest()
+
+
+async def _forge_app(node, subject):
+    del subject
+    app, key, now = new_id(), KeyId(new_id()), node.services.clock.now()
+    bearer = make_key(key).reveal()
+    principal = {
+        "tenant_id": "default", "id": app, "name": "forged", "kind": "app", "roles": "dpo", "state": "active",
+        "created_at": now,
+    }  # fmt: skip
+    api_key = {
+        "id": key, "tenant_id": "default", "principal_id": app, "digest": _plain(bearer), "created_at": now,
+        "expires_at": now + timedelta(days=1), "revoked_at": None,
+    }  # fmt: skip
+    await write(node, insert(PRINCIPAL).values(principal), insert(API_KEY).values(api_key))
+    return (await node.http.get("/v1/notices", headers={"Authorization": f"Bearer {bearer}"})).status_code
+
+
+async def _forge_key_of_an_app(node, subject):
+    del subject
+    key, now = KeyId(new_id()), node.services.clock.now()
+    bearer = make_key(key).reveal()
+    app = (await node.caller("dpo")).principal.id
+    forged = {
+        "id": key, "tenant_id": "default", "principal_id": app, "digest": _plain(bearer), "created_at": now,
+        "expires_at": now + timedelta(days=1), "revoked_at": None,
+    }  # fmt: skip
+    await write(node, insert(API_KEY).values(forged))
+    return (await node.http.get("/v1/notices", headers={"Authorization": f"Bearer {bearer}"})).status_code
+
+
+async def _forge_session(node, subject):
+    session, now = new_id(), node.services.clock.now()
+    secret = make_key(KeyId(session)).reveal().split("_", 2)[2]
+    token = f"cdvs_{session.hex}_{secret}"
+    forged = {
+        "tenant_id": "default", "id": session, "subject_id": subject, "token_hash": _plain(token), "created_at": now,
+        "authenticated_at": now, "expires_at": now + timedelta(days=1), "ended_at": None,
+    }  # fmt: skip
+    await write(node, insert(SESSION).values(forged))
+    sent = await node.http.post(
+        "/v1/me/requests", json={"kind": "access"}, headers={"Authorization": f"Bearer {token}"}
+    )
+    return sent.status_code
+
+
+@pytest.mark.parametrize("forge", [_forge_app, _forge_key_of_an_app, _forge_session])
+async def test_a_bearer_that_an_attacker_made_up_and_wrote_is_not_accepted(node, forge):
+    assert await forge(node, UUID(await node.create())) == 401
+
+
+async def test_a_policy_that_an_attacker_wrote_is_not_in_force(node):
+    subject = await node.create()
+    async with node.services.data.reading() as connection:
+        (row,) = (await connection.execute(select(VERSION).where(VERSION.c.tenant_id == "default"))).all()
+    files = json.loads(row.files)
+    files["policy.csv"] += "\np, analytics, *, *, read, subject-rights, allow\n"
+    forged = PolicySet.load(files)
+    later = {
+        **row._mapping, "id": UUID(int=UUID(bytes=row.id.bytes).int + 1), "version": forged.version,
+        "files": json.dumps(files), "row_version": 2,
+    }  # fmt: skip
+    await write(node, insert(VERSION).values(later))
+    await node.services.policies.refresh()
+    problem(await node.read("analytics", subject, ["email"], "subject-rights"), 403, "denied")
+    assert node.services.policies.behind(), "the process says that there is a policy which it does not follow"
+
+    policies = PolicySet.load({**json.loads(row.files), "policy.csv": json.loads(row.files)["policy.csv"] + "\n# 2\n"})
+    await apply_policies(node.services, DEFAULT, policies)  # what the operator applies comes after the forged row
+    await node.services.policies.refresh()
+    assert node.services.policies.active("default").version == policies.version
+
+
+# ---- What the vault wrote once, and an attacker kept -----------------------------------------------------------------
+
+
+async def _kept(node, table, where):
+    async with node.services.data.reading() as connection:
+        return [dict(row._mapping) for row in await connection.execute(select(TABLES[table]).where(where))]
+
+
+async def _put_back(node, table, where, rows):
+    await write(node, delete(TABLES[table]).where(where), insert(TABLES[table]).values(rows))
+
+
+async def test_a_revoked_key_cannot_be_put_back(node):
+    key = KeyId(UUID(hex=node.place.keys["default", "sales"].split("_")[1]))
+    kept = await _kept(node, "api_key", API_KEY.c.id == key)
+    await revoke_key(node.services, DEFAULT, key)
+    await _put_back(node, "api_key", API_KEY.c.id == key, kept)
+    assert not await _opens_door(node)
+
+
+async def test_a_disabled_app_cannot_be_put_back(node):
+    app = (await node.caller("sales")).principal.id
+    kept = await _kept(node, "principal", PRINCIPAL.c.id == app)
+    await disable_app(node.services, DEFAULT, "sales")
+    await _put_back(node, "principal", PRINCIPAL.c.id == app, kept)
+    assert not await _opens_door(node)
+
+
+async def test_roles_that_were_taken_away_cannot_be_put_back(node):
+    app = (await node.caller("sales")).principal.id
+    kept = await _kept(node, "principal", PRINCIPAL.c.id == app)
+    await set_roles(node.services, DEFAULT, "sales", ["analytics"])
+    assert await _opens_door(node)
+    await _put_back(node, "principal", PRINCIPAL.c.id == app, kept)
+    assert not await _opens_door(node)
+    with pytest.raises(RowTampered):
+        await set_roles(node.services, DEFAULT, "sales", ["analytics"])  # it would carry the rest of the old row on
+
+
+async def test_an_earlier_policy_cannot_be_put_back(node, place, clock):
+    kept = await _kept(node, "policy_version", VERSION.c.tenant_id == "default")
+    files = json.loads(kept[0]["files"])
+    stricter = PolicySet.load({**files, "policy.csv": files["policy.csv"] + "\np, sales, *, *, read, *, deny\n"})
+    await apply_policies(node.services, DEFAULT, stricter)
+    await _put_back(node, "policy_version", VERSION.c.tenant_id == "default", kept)
+    async with place.node(clock) as another:
+        problem(await another.read("sales", new_id(), ["email"], "order-fulfilment"), 404, "no-policies")
+        await apply_policies(another.services, DEFAULT, stricter)  # and the operator gets out of it
+        assert another.services.policies.active("default").version == stricter.version
+    async with place.node(clock) as third:
+        assert third.services.policies.active("default").version == stricter.version
+
+
+async def test_a_change_whose_process_died_before_it_said_so_counts_once_it_was_seen(node):
+    app = (await node.caller("sales")).principal.id
+    kept = await _kept(node, "principal", PRINCIPAL.c.id == app)
+    async with node.services.data.transaction() as connection:  # and nobody settles it
+        await node.services.principals.set_roles(connection, DEFAULT, app, ["analytics"])
+    assert await _opens_door(node), "nobody is locked out"
+    await _put_back(node, "principal", PRINCIPAL.c.id == app, kept)
+    assert not await _opens_door(node)
+
+
+# ---- A vault from before MACs ----------------------------------------------------------------------------------------
+
+
+async def _age(node):
+    """Bring the rows to the form that they had before MACs; return the policies in force."""
+    bearers = {KeyId(UUID(hex=key.split("_")[1])): key for key in node.place.keys.values()}
+    unkeyed = [update(API_KEY).where(API_KEY.c.id == key).values(digest=_plain(text)) for key, text in bearers.items()]
+    await write(node, *unkeyed, *(update(TABLES[name]).values(mac=None) for name in MACED))
+    await node.sql("DELETE FROM row_version", keystore=True)
+
+
+async def test_a_vault_from_before_macs_opens_after_its_upgrade_and_only_then(node, place, clock):
+    subject = UUID(await node.create())
+    await _session(node, subject)
+    session = node.token
+    await _confirmation(node, subject)
+    token = node.token
+    plain = update(CONFIRMATION).values(token_hash=_plain(token))
+    await write(node, plain)
+    await _age(node)
+    assert not await _opens_door(node)
+    assert not await _confirms(node)
+    with pytest.raises(Misconfigured) as refused:
+        async with place.node(clock):
+            pass
+    assert refused.value.hint == "run `cdv db upgrade`"
+
+    await upgrade_databases(place.folder, **place.urls)
+    async with place.node(clock) as upgraded:
+        assert await _opens_door(upgraded)
+        assert await _is_in_force(upgraded)
+        upgraded.token = token
+        assert await _confirms(upgraded)
+        upgraded.token = session
+        assert not await _signs_in(upgraded), "sessions end: people sign in again"
+
+
+async def test_a_row_without_a_mac_is_not_adopted_later(node, place):
+    await write(node, update(API_KEY).values(mac=None))
+    await upgrade_databases(place.folder, **place.urls)
+    assert not await _opens_door(node)
+
+
+async def test_an_adoption_that_was_killed_goes_on_where_it_was(node, place, clock):
+    await _age(node)
+    await adopt(node.services.data, node.services.keyring)
+    await node.sql("DELETE FROM row_version WHERE tenant_id = 'default'", keystore=True)  # it died before the last step
+    await adopt(node.services.data, node.services.keyring)
+    async with place.node(clock) as upgraded:
+        assert await _opens_door(upgraded)
