@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from tests.vaults import problem
+from vault.clock import rfc3339, to_microseconds
+from vault.consent.model import pack, unpack
+from vault.subjects.store import locked_subject, set_standing
 
 CHECK = "/v1/consents:check"
 GIVEN = {
@@ -31,7 +36,7 @@ async def test_results_are_in_the_order_of_the_request(node):
     async with node.new_entries() as new_entries:
         answer = await check(node, asked, purposes)
     assert answer.status_code == 200, answer.text
-    assert answer.json().keys() == {"results", "audit"}
+    assert answer.json().keys() == {"results", "checked_at", "valid_until", "audit"}
     results = answer.json()["results"]
     assert [result["subject"] for result in results] == asked
     assert all(result.keys() == {"subject", "purposes"} for result in results)
@@ -46,6 +51,33 @@ async def test_results_are_in_the_order_of_the_request(node):
     (entry,) = new_entries
     assert (entry.action, entry.decision, str(entry.id)) == ("check-consents", "allowed", answer.json()["audit"])
     assert len(entry.subjects) == 4
+
+
+async def _good(node, subjects, purposes):
+    answer = (await check(node, subjects, purposes, "dpo")).json()
+    return answer["checked_at"], answer["valid_until"]
+
+
+async def test_an_answer_says_until_when_it_can_be_used(node, clock):
+    """By the shortest of what ends by itself: an expiry of a yes, the day, and 15 minutes."""
+    consented, other = await node.create(), await node.create()
+    given = await node.post("support", f"/v1/subjects/{consented}/consents", GIVEN)
+    assert given.status_code == 201, given.text
+    expiry = clock.now() + timedelta(minutes=5)
+    async with node.services.data.transaction() as connection:
+        row = await locked_subject(connection, "default", UUID(consented))
+        state = unpack(row.standing)
+        purposes = {name: replace(each, valid_until=to_microseconds(expiry)) for name, each in state.purposes.items()}
+        standing = pack(replace(state, purposes=purposes))
+        await set_standing(connection, "default", UUID(consented), standing, restricted=False)
+    now, soon = rfc3339(clock.now()), rfc3339(expiry)
+    most = rfc3339(clock.now() + timedelta(minutes=15))
+    assert await _good(node, [other, consented], ["direct-marketing"]) == (now, soon)
+    assert await _good(node, [other], ["direct-marketing", "order-fulfilment"]) == (now, most)
+    assert await _good(node, [consented], ["order-fulfilment"]) == (now, most), "no yes rests on what expires"
+    tomorrow = clock.now().date() + timedelta(days=1)
+    clock.advance(hours=11, minutes=50)
+    assert (await _good(node, [consented], ["order-fulfilment"]))[1].startswith(f"{tomorrow}T00:00:00")
 
 
 async def test_the_check_agrees_with_a_read(node):

@@ -59,6 +59,84 @@ async def test_another_subject_cannot_get_an_erased_address(node, erased):
     assert done.status_code == 200, done.text
 
 
+KNOWN = {
+    "name": "Ada King Lovelace",
+    "email": "ada@faß.de",
+    "phone": "+442079460123",
+    "birth_date": "1985-12-10",
+    "given_name": "Ada",
+    "family_name": "Lovelace",
+}
+COMES_BACK = {
+    "phone": {"phone": "+44 20 7946 0123"},
+    "subaddress": {"email": "Ada+shop@faß.de"},
+    "name and birth": {"name": "LOVELACE  Ada King", "birth_date": "1985-12-10"},
+    "given and family name and birth": {"name": "Lovelace Ada", "birth_date": "1985-12-10"},
+}
+STAYS_OUT = {
+    "another domain by IDNA 2008": {"email": "ada@fass.de"},
+    "a namesake": {"name": "Ada King Lovelace", "birth_date": "1985-12-11"},
+    "the day alone": {"name": "Grace Hopper", "birth_date": "1985-12-10"},
+}
+
+
+@pytest.fixture
+async def erased_fully(node):
+    subject = await node.create_fully(**KNOWN)
+    await erase(node, subject)
+    return subject
+
+
+@pytest.mark.parametrize("profile", COMES_BACK.values(), ids=COMES_BACK)
+async def test_an_erased_person_comes_back_by_no_door(node, erased_fully, profile, tmp_path):
+    """A change of one value counts with those that stay: the name was there before the date of birth came."""
+    for count in range(1, len(profile) + 1):
+        first = dict(list(profile.items())[: count - 1])
+        other = await node.create_fully(**{"name": "Somebody Else", **first})
+        revision = (await node.call("dpo", "GET", f"/v1/subjects/{other}")).headers["etag"]
+        change = dict(list(profile.items())[count - 1 :])
+        problem(await node.patch("dpo", other, change, "subject-rights", revision), 409, "erased-before")
+    header = ",".join(["no", *profile])
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join([header, ",".join(["77", *profile.values()])]), encoding="utf-8")
+    fields = "\n".join(f'{name} = "{name}"' for name in profile)
+    watcher = Faults()
+    mapping = f'purpose = "subject-rights"\n[external_ids]\nshop = "no"\n[fields]\n{fields}\n'
+    await bring_in(node, path, mapping, watcher=watcher)
+    assert [fault.code for fault in watcher.faults] == ["erased-before"]
+    path = f"/v1/subjects/{other}/profile?purpose=subject-rights&returning=true"
+    async with node.new_entries() as entries:
+        done = await node.call("dpo", "PATCH", path, change, headers={"If-Match": revision})
+    assert done.status_code == 200, done.text
+    assert [(each.action, each.code) for each in entries] == [("update", "returning")]
+
+
+async def test_an_import_counts_what_stays_of_a_person(node, erased_fully, tmp_path):
+    known = await node.create({"name": "Ada King Lovelace"}, external_ids={"shop": "3"})
+    path = tmp_path / "people.csv"
+    path.write_text("no,born\n3,1985-12-10", encoding="utf-8")
+    watcher = Faults()
+    mapping = 'purpose = "subject-rights"\n[external_ids]\nshop = "no"\n[fields]\nbirth_date = "born"\n'
+    await bring_in(node, path, mapping, watcher=watcher)
+    assert [(fault.line, fault.code) for fault in watcher.faults] == [(2, "erased-before")]
+    assert await keys_of(node, known) == [1]
+
+
+@pytest.mark.parametrize("profile", STAYS_OUT.values(), ids=STAYS_OUT)
+async def test_another_person_is_not_taken_for_the_erased_one(node, erased_fully, profile):
+    await node.create_fully(**{"name": "Somebody Else", **profile})
+
+
+@pytest.mark.parametrize("verb", ["", ":upsert"])
+async def test_a_telephone_number_alone_is_enough_at_the_first_door(node, erased_fully, verb):
+    made = body({"name": "A", "phone": "+442079460123"}, {"shop": "9"})
+    problem(await node.post("sales", f"/v1/subjects{verb}", made), 409, "erased-before")
+    async with node.new_entries() as entries:
+        again = await node.post("sales", f"/v1/subjects{verb}", {**made, "returning": True})
+    assert again.status_code == 201, again.text
+    assert ("create", "returning") in [(each.action, each.code) for each in entries]
+
+
 async def test_other_tenants_know_nothing_of_it(node, erased):
     created = await node.post("sales", "/v1/subjects", body({**ADA}, SHOP), tenant="acme")
     assert created.status_code == 201
@@ -73,7 +151,7 @@ async def test_a_retained_subject_has_tombstones_too(node):
 
 async def test_tombstones_do_not_reveal_the_value(node, erased):
     rows = await node.sql("SELECT digest, kind FROM tombstone")
-    assert sorted(row[1] for row in rows) == ["email", "external-id"]
+    assert {row[1] for row in rows} == {"email", "external-id", "mailbox", "phone", "name-and-born"}
     index = await node.services.keyring.index_keys("default")
     from vault.subjects.rows import external_digest
 

@@ -81,3 +81,24 @@ async def test_an_invalid_search_is_refused(sqlite_node):
 async def test_a_search_ignores_case_and_unicode_composition(sqlite_node, name):
     subject = await sqlite_node.create({"name": "Zo\u00eb"})
     assert await _found(sqlite_node, {"name": name}) == ([subject], False)
+
+
+async def test_two_domains_of_idna_2008_are_two_people_wherever_addresses_are_compared(node):
+    """By search, by a claimed identity, and among duplicates."""
+    sharp = await node.create({"name": "Eins", "email": "x@faß.de"})
+    double = await node.create({"name": "Zwei", "email": "x@fass.de"})
+    straight = await node.create({"name": "Drei", "email": "strasse@example.org"})
+    for address, found in (
+        ("X@FAẞ.de", sharp),
+        ("x@xn--fa-hia.de", sharp),
+        ("x@fass.de", double),
+        ("Strasse@example.org", straight),
+        ("straße@example.org", None),
+    ):
+        assert await _found(node, {"email": address}) == ([found] if found else [], False), address
+        asked = {"kind": "access", "identity": {"email": address}}
+        request = (await node.post("support", "/v1/requests", asked)).json()["id"]
+        shown = await node.call("dpo", "GET", f"/v1/requests/{request}")
+        assert shown.json()["subject"] == found, address
+    duplicates = await node.post("dpo", f"/v1/subjects/{sharp}:duplicates")
+    assert duplicates.json()["results"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -19,13 +20,13 @@ from vault.lifecycle.key_fence import open_fenced
 from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
 
     from vault.consent.legal_ground import Ground
     from vault.consent.model import ConsentState, Event, PurposeState
     from vault.context import Caller, Services
     from vault.ids import SubjectId
+    from vault.subjects.store import StoredSubject
 
 
 MOST = 200
@@ -123,6 +124,8 @@ def _moment(microseconds: int | None) -> datetime | None:
 
 MOST_SUBJECTS = 1_000
 MOST_PURPOSES = 50
+GOOD_FOR = timedelta(minutes=15)
+"""How long an answer may be used at the most. What a person says later counts at once, and is not in it."""
 
 
 @audited("check-consents")
@@ -144,7 +147,8 @@ async def check_consents(
     if not services.limits.try_take(caller.principal, "read", len(subjects)):
         await services.limits.take(caller.principal, "read", len(subjects))
     rows = await services.subjects.find(SubjectQuery(caller.tenant, tuple(subjects), profile=False))
-    now = to_microseconds(services.clock.now())
+    moment = services.clock.now()
+    now = to_microseconds(moment)
     results = [
         ConsentCheckResult(
             subject=subject,
@@ -165,7 +169,32 @@ async def check_consents(
         policy=services.policies.active(caller.tenant).version,
     )
     await services.audit_log.append(entry)
-    return ConsentCheckResults(results=results, audit=entry.id)
+    return ConsentCheckResults(
+        results=results, checked_at=moment, valid_until=_good_until(moment, rows, results, grounds), audit=entry.id
+    )
+
+
+def _good_until(
+    moment: datetime,
+    rows: Sequence[StoredSubject | None],
+    results: Sequence[ConsentCheckResult],
+    grounds: Mapping[str, Ground | None],
+) -> datetime:
+    """Return the first moment at which a yes may end without anyone doing anything, :data:`GOOD_FOR` at the most.
+
+    Consents expire. Purposes and notices come into force and end with a day (UTC). A no stays safe.
+    """
+    midnight = datetime.combine(moment.date() + timedelta(days=1), time(), UTC)
+    ends = [moment + GOOD_FOR, midnight]
+    consents = [name for name, ground in grounds.items() if ground is not None and ground.consent]
+    for row, result in zip(rows, results, strict=True):
+        yes = [name for name in consents if result.purposes[name]]
+        if row is None or row.standing is None or not yes:
+            continue
+        state = unpack(row.standing)
+        limits = (state.purposes[name].valid_until for name in yes)
+        ends += [from_microseconds(limit) for limit in limits if limit is not None]
+    return min(ends)
 
 
 def _grounds(

@@ -142,6 +142,14 @@ class ConsentCheckResults(View):
     """Whether each purpose may go on, subject by subject in the order of the request."""
 
     results: list[ConsentCheckResult]
+    checked_at: Moment
+    valid_until: Annotated[
+        Moment,
+        Field(
+            description="Until when every yes can be used: the first moment at which one may end by itself, 15 minutes "
+            "at the most. A withdrawal or an objection ends it at once, so check right before each use."
+        ),
+    ]
     audit: UUID
 
 

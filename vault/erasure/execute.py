@@ -47,7 +47,7 @@ from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import find_erasure, save_erasure
 from vault.lifecycle.personal_data import ErasureContext, Resealer
 from vault.lifecycle.restore_ledger import ErasureLine, add_line
-from vault.lifecycle.tombstones import EMAIL, add_tombstones, digests_of
+from vault.lifecycle.tombstones import add_tombstones, digests_of, identifies
 from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.requests.store import request_ids_of, requests_of
 from vault.retention.clocks import clocks_of_one
@@ -423,7 +423,7 @@ async def _notify(execution: Execution, fields: Sequence[str]) -> int:
 
 
 def _tombstones(execution: Execution) -> dict[bytes, str]:
-    """Digest the subject's ids and addresses."""
+    """Digest what identifies the subject."""
     fields = execution.policy_set.catalogue.collections[PROFILE].fields
     profile = next((row for row in execution.data.records if row.collection == PROFILE), None)
     keys = execution.secrets.subject
@@ -432,7 +432,7 @@ def _tombstones(execution: Execution) -> dict[bytes, str]:
     aad = record_aad(execution.tenant, execution.subject, PROFILE, profile.id)
     values = {}
     for name, stored in unpack(profile.body).items():
-        if name == EXTERNAL_IDS or (name in fields and fields[name].type == EMAIL):
+        if name == EXTERNAL_IDS or identifies(fields.get(name)):
             try:
                 values[name] = decode(keys.open(name, stored.sealed, aad))
             except CannotOpen:  # it gets no tombstone, and does not stop the erasure

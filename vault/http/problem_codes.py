@@ -120,8 +120,8 @@ EXPLAINED: Final = {
     "notice-acknowledged": "The app has acknowledged this notice, so no reminder is needed.",
     "idempotency-key-reused": "This idempotency key was used for another call. Make a fresh one for each new call.",
     "in-flight": "The same call is still in progress. Wait a moment and send it again unchanged.",
-    "erased-before": "A person with this e-mail address or external id was erased. If they have come back by their own "
-    "choice, send `returning: true`.",
+    "erased-before": "A person with this e-mail address, telephone number, external id, or name and date of birth was "
+    "erased. If they have come back by their own choice, or it is another person, send `returning: true`.",
     "unknown-scope": "The scope of the erasure names something that does not exist; `errors` says where.",
     "invalid-grounds": "The legal-claims grounds are invalid; `errors` says why.",
     "too-many-grounds": "A request has at most 50 grounds for keeping data.",

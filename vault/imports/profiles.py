@@ -21,7 +21,7 @@ from vault.ids import RecordId, SubjectId, new_id
 from vault.imports.lines import DUPLICATE, LineFault
 from vault.imports.store import Outcome
 from vault.lifecycle.key_fence import current_keys
-from vault.lifecycle.tombstones import erased_before, have_tombstones
+from vault.lifecycle.tombstones import erased_before, have_tombstones, is_part_of_name_and_birth
 from vault.recipients.outbox import WrittenValues, notify_of_writes
 from vault.retention.holds import require_not_held
 from vault.subjects.rows import (
@@ -144,10 +144,15 @@ def _values(draft: Draft) -> dict[str, JsonValue]:
 
 
 async def _not_erased(
-    context: ImportContext, drafts: list[Draft], values: list[dict[str, JsonValue]], faults: list[LineFault]
+    context: ImportContext,
+    drafts: list[Draft],
+    values: list[dict[str, JsonValue]],
+    faults: list[LineFault],
+    others: list[dict[str, JsonValue]] | None = None,
 ) -> list[Draft]:
     """Leave out lines about erased subjects, for whom a tombstone exists."""
-    tombstones = await have_tombstones(context.services, context.tenant, context.fields, values)
+    fields = {**context.services.policies.active(context.tenant).policy_set.catalogue.collections[PROFILE].fields}
+    tombstones = await have_tombstones(context.services, context.tenant, fields | {**context.fields}, values, others)
     error = erased_before()
     for draft, erased in zip(drafts, tombstones, strict=True):
         if erased:
@@ -162,6 +167,7 @@ async def _compare(
     subjects = await context.services.subjects.find(SubjectQuery(context.tenant, ids, profile=True))
     keys = await context.services.keyring.subject_keys(context.tenant, ids)
     changes: list[tuple[Change, dict[str, JsonValue]]] = []
+    profiles: dict[SubjectId, bytes] = {}
     unchanged = 0
     for subject_id, subject in zip(ids, subjects, strict=True):
         draft = known[subject_id]
@@ -185,12 +191,29 @@ async def _compare(
             continue
         if difference:
             changes.append((change, difference.new))
+            profiles[subject_id] = subject.profile
         else:
             unchanged += 1
     drafts = [change.draft for change, _new in changes]
-    drafts = await _not_erased(context, drafts, [new for _change, new in changes], faults)
+    staying = [_staying_names(context, change, profiles[change.subject], new) for change, new in changes]
+    drafts = await _not_erased(context, drafts, [new for _change, new in changes], faults, staying)
     lines = {draft.line for draft in drafts}
     return [change for change, _new in changes if change.draft.line in lines], unchanged
+
+
+def _staying_names(
+    context: ImportContext, change: Change, packed: bytes, new: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Open the names and dates of birth that a line leaves, if it changes another of them; see the tombstones."""
+    fields = context.services.policies.active(context.tenant).policy_set.catalogue.collections[PROFILE].fields
+    if not any(is_part_of_name_and_birth(fields.get(name)) for name in new):
+        return {}
+    aad = record_aad(context.tenant, change.subject, PROFILE, change.subject)
+    return {
+        name: decode(change.keys.open(name, stored.sealed, aad))
+        for name, stored in unpack(packed).items()
+        if name not in new and is_part_of_name_and_birth(fields.get(name))
+    }
 
 
 class ExternalIdDiffers(Exception):

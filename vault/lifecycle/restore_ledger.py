@@ -130,7 +130,7 @@ class ErasureLine(msgspec.Struct, frozen=True, omit_defaults=True):
         scope: what was to be erased; empty: everything.
         started_at: when it began.
         aliases: subjects that had been merged into this one.
-        tombstones: hexadecimal digests of the subject's ids and addresses, with the kind of each.
+        tombstones: hexadecimal digests of what identified the subject, with the kind of each.
         claims: what staff kept for legal claims.
         gone: for an erasure in part, the erased fields. They may follow from policies that a backup does not have.
         cause: why it began without a request.

@@ -1,11 +1,16 @@
-"""Tombstones: keyed digests of the ids and addresses of erased subjects, so that no write recreates them unnoticed.
+"""Tombstones: keyed digests of what identified erased subjects, so that no write recreates them unnoticed.
 
 Without them a form, an import or a restored list would bring a subject back after the erasure. Only a digest under a
-key of its own is kept: it does not reveal the subject, and recognises an id or address that comes in again.
+key of its own is kept: it does not reveal the subject, and recognises what comes in again: ids in other systems, e-mail
+addresses with and without their subaddress (``ada+shop@``), telephone numbers, and full names with the date of birth.
+
+A number is reassigned and a name is shared, so some of them are no proof. All refuse alike, and the caller decides:
+a refusal that was wrong costs a question, and a person who comes back unnoticed costs their right.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID  # noqa: TC003 - as above
@@ -32,8 +37,19 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 1_000
 """Digests in one statement."""
 EMAIL: Final = "email"
-"""The type of field whose values get a tombstone, and the kind of such a tombstone."""
+PHONE: Final = "phone"
+"""Types of fields whose values get a tombstone, and the kinds of such tombstones."""
 EXTERNAL: Final = "external-id"
+MAILBOX: Final = "mailbox"
+"""The kind of an e-mail address without its subaddress."""
+NAME_BORN: Final = "name-and-born"
+NAME: Final = "user.name"
+GIVEN: Final = "user.name.first"
+FAMILY: Final = "user.name.last"
+BORN: Final = "user.demographic.date_of_birth"
+"""Categories of the fields that identify a person together."""
+OVERRIDDEN: Final = "returning"
+"""The code of a write, on the audit log, whose caller said that the person has come back."""
 
 
 class TombstoneRow(DataTable, table=True):
@@ -54,33 +70,80 @@ TOMBSTONE = table_of(TombstoneRow)
 def erased_before() -> Conflict:
     """Return the error for a write that would bring an erased subject back."""
     return Conflict(
-        "a person with this e-mail address or external id was erased from this vault",
+        "a person with this e-mail address, telephone number, external id, or name and date of birth was erased from "
+        "this vault",
         code="erased-before",
-        hint='if the person has come back by themselves, say so: "returning": true',
+        hint='if the person has come back by themselves, or is another one, say so: "returning": true',
     )
 
 
-def digests_of(key: TokenKey, fields: Mapping[str, Field], values: Mapping[str, JsonValue]) -> dict[bytes, str]:
-    """Digest what identifies a profile: e-mail addresses and ids in other systems.
+def identifies(field: Field | None) -> bool:
+    """Return whether values of a field of the profile get a tombstone, alone or together with others."""
+    return field is not None and (field.type in {EMAIL, PHONE} or is_part_of_name_and_birth(field))
+
+
+def is_part_of_name_and_birth(field: Field | None) -> bool:
+    """Return whether a field of the profile identifies a person together with others: a name, or a date of birth."""
+    return field is not None and (
+        (field.type == "text" and field.category in {NAME, GIVEN, FAMILY})
+        or (field.type == "date" and field.category == BORN)
+    )
+
+
+def digests_of(
+    key: TokenKey,
+    fields: Mapping[str, Field],
+    values: Mapping[str, JsonValue],
+    others: Mapping[str, JsonValue] | None = None,
+) -> dict[bytes, str]:
+    """Digest what identifies a profile.
 
     Args:
         key: the tenant's.
         fields: of the profile, as the catalogue declares them.
         values: of the profile, normalised; those without a declaration are passed over.
+        others: of a change, the values that stay: a new date of birth identifies together with the name that is there.
 
     Returns:
         the kind of each, by digest.
     """
     digests = {}
     for name, value in values.items():
+        kind = fields[name].type if name in fields else None
         if name == EXTERNAL_IDS and isinstance(value, dict):
             for system, number in value.items():
                 # A label for each system: a number that two systems share gives two digests, which cannot be linked.
                 digests[key.digest(f"tombstone:external:{system}", composed(str(number)).encode())] = EXTERNAL
-        elif name in fields and fields[name].type == EMAIL:
+        elif kind == EMAIL:
             # Folded as for a search, so that another spelling of the address is recognised.
-            digests[key.digest("tombstone:email", index_text(EMAIL, value).encode())] = EMAIL
+            address = index_text(EMAIL, value)
+            digests[key.digest("tombstone:email", address.encode())] = EMAIL
+            digests[key.digest("tombstone:mailbox", _mailbox(address).encode())] = MAILBOX
+        elif kind == PHONE:
+            digests[key.digest("tombstone:phone", index_text(PHONE, value).encode())] = PHONE
+    if any(is_part_of_name_and_birth(fields.get(name)) for name in values):
+        for text in _names_and_births(fields, {**(others or {}), **values}):
+            digests[key.digest("tombstone:name-and-born", text.encode())] = NAME_BORN
     return digests
+
+
+def _mailbox(address: str) -> str:
+    """Return an address without its subaddress (RFC 5233): ``ada+shop@`` is nearly always the mailbox ``ada@``."""
+    local, _, domain = address.rpartition("@")
+    return f"{local.partition('+')[0] or local}@{domain}"
+
+
+def _names_and_births(fields: Mapping[str, Field], values: Mapping[str, JsonValue]) -> set[str]:
+    """Return the full names of a profile with its dates of birth, the words of a name in any order."""
+    by_category: dict[str, list[str]] = defaultdict(list)
+    for name, value in values.items():
+        if is_part_of_name_and_birth(fields.get(name)) and isinstance(value, str):
+            by_category[fields[name].category].append(index_text(fields[name].type, value))
+    names = {
+        *by_category[NAME],
+        *(f"{given} {family}" for given in by_category[GIVEN] for family in by_category[FAMILY]),
+    }
+    return {f"{' '.join(sorted(name.split()))} {born}" for name in names for born in by_category[BORN]}
 
 
 async def require_no_tombstone(
@@ -91,8 +154,11 @@ async def require_no_tombstone(
     values: Mapping[str, JsonValue],
     *,
     returning: bool = False,
+    others: Mapping[str, JsonValue] | None = None,
 ) -> None:
-    """Refuse a write that names an erased subject, unless the person returns voluntarily: that removes the tombstones.
+    """Refuse a write that names an erased subject, unless the caller says that the person has come back.
+
+    That removes the tombstones that the write meets, and no others.
 
     Call it in the transaction of the write, after the write: then an earlier erasure is seen, and a later one finds
     what was written.
@@ -103,7 +169,7 @@ async def require_no_tombstone(
     if not await _any_tombstone(connection, tenant):
         return
     key = await services.keyring.token_key(tenant)
-    present = await _tombstones_among(connection, tenant, list(digests_of(key, fields, values)))
+    present = await _tombstones_among(connection, tenant, list(digests_of(key, fields, values, others)))
     if not present:
         return
     if not returning:
@@ -115,14 +181,19 @@ async def require_no_tombstone(
 
 
 async def have_tombstones(
-    services: Services, tenant: TenantId, fields: Mapping[str, Field], profiles: Sequence[Mapping[str, JsonValue]]
+    services: Services,
+    tenant: TenantId,
+    fields: Mapping[str, Field],
+    profiles: Sequence[Mapping[str, JsonValue]],
+    others: Sequence[Mapping[str, JsonValue]] | None = None,
 ) -> list[bool]:
-    """Tell for each of several profiles whether it names an erased subject."""
+    """Tell for each of several profiles whether it names an erased subject; ``others`` are values that stay."""
     async with services.data.reading() as connection:
         if not await _any_tombstone(connection, tenant):
             return [False] * len(profiles)
         key = await services.keyring.token_key(tenant)
-        digests = [digests_of(key, fields, profile) for profile in profiles]
+        staying = others or [{}] * len(profiles)
+        digests = [digests_of(key, fields, *pair) for pair in zip(profiles, staying, strict=True)]
         present = await _tombstones_among(connection, tenant, list({digest for kinds in digests for digest in kinds}))
     return [not present.isdisjoint(kinds) for kinds in digests]
 

@@ -23,7 +23,7 @@ from vault.crypto.seal import record_aad
 from vault.errors import Conflict, InvalidInput, RevisionRequired, StaleRevision, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
-from vault.lifecycle.tombstones import require_no_tombstone
+from vault.lifecycle.tombstones import OVERRIDDEN, is_part_of_name_and_birth, require_no_tombstone
 from vault.moments import check_moment
 from vault.recipients.outbox import WrittenValues, notify_of_writes
 from vault.retention.clocks import Newest
@@ -163,7 +163,8 @@ async def change_profile(
     maker = Maker(tenant, await services.keyring.index_keys(tenant), patch.origin.collected_at)
     pseudonym = None if found is None else found.pseudonym
     taken = Conflict("an external id belongs to another subject", code="external-id-taken")
-    async with writing(services, caller, "update", decision, pseudonym, taken=taken) as connection:
+    said = OVERRIDDEN if change.returning else None
+    async with writing(services, caller, "update", decision, pseudonym, taken=taken, code=said) as connection:
         if BIRTH_DATE in patch.values:  # lock the subject before the record (global lock order), to avoid deadlock
             await locked_subject(connection, tenant, subject)
         # Again, now under the lock: a withdrawal or an erasure since the first look must stop the write.
@@ -179,10 +180,13 @@ async def change_profile(
         if change.revision is not None and row.revision != change.revision:
             raise StaleRevision("the profile has changed since you read it", hint="read it again and repeat the change")
         record = LockedRecord(row, keys, unpack_consent_state(found.standing), searchable=not retained)
+        staying = _staying_names(record, tenant, patch)
         old, new = await write_values(connection, maker, record, patch, corrects=retained)
         changed = {name: value for name, value in new.items() if old.get(name) != value}
         # Only of changed values: who was never erased may keep an address that an erased person once had.
-        await require_no_tombstone(services, connection, tenant, patch.fields, changed, returning=change.returning)
+        await require_no_tombstone(
+            services, connection, tenant, patch.fields, changed, returning=change.returning, others=staying
+        )
         await notify_of_writes(services, connection, caller, [WrittenValues(subject, found.pseudonym, old, new)])
         if BIRTH_DATE in new:
             await expire_childs_consents(services, caller, connection, subject, new[BIRTH_DATE])
@@ -191,6 +195,18 @@ async def change_profile(
         if on_commit is not None:
             await on_commit(connection, written)
     return written.revision
+
+
+def _staying_names(record: LockedRecord, tenant: str, patch: Patch) -> dict[str, JsonValue]:
+    """Open the names and dates of birth that a patch leaves, if it changes another of them; see the tombstones."""
+    if not any(is_part_of_name_and_birth(patch.fields.get(name)) for name in patch.values):
+        return {}
+    aad = record_aad(tenant, record.row.subject_id, PROFILE, record.row.id)
+    return {
+        name: decode(record.keys.open(name, stored.sealed, aad))
+        for name, stored in unpack(record.row.body).items()
+        if name not in patch.values and is_part_of_name_and_birth(patch.fields.get(name))
+    }
 
 
 class LockedRecord(NamedTuple):
@@ -398,7 +414,8 @@ async def _create(
     external = external_rows(maker, subject, new.external_ids)
     written = WriteResult(id=subject, revision=1, created=True)
     try:
-        async with writing(services, caller, "create", new.decision, row[2], taken=taken) as connection:
+        said = OVERRIDDEN if new.returning else None
+        async with writing(services, caller, "create", new.decision, row[2], taken=taken, code=said) as connection:
             await services.subjects.add(connection, subjects=[row], records=[record], external=external, index=index)
             await require_no_tombstone(services, connection, tenant, new.fields, new.values, returning=new.returning)
             if on_commit is not None:
