@@ -60,6 +60,9 @@ class Contract:
             self._check_body(("", "", code), _PROBLEMS, where, content_type, body)
             return
         responses = self._paths[template][method.lower()]["responses"]
+        if code == "422" and code not in responses and b'"control-character"' in body:
+            self._check_body(("", "", code), _PROBLEMS, where, content_type, body)  # refused before any route
+            return
         if code not in responses:
             raise Mismatch(f"{where}: the document has {sorted(responses)} only; the answer was {body[:500]!r}")
         self._check_body((method, template, code), responses[code].get("content", {}), where, content_type, body)
