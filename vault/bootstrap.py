@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import make_url
+from sqlalchemy import inspect, make_url, text
 
 from vault import logs
 from vault import settings as settings_module
@@ -23,11 +23,13 @@ from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
 from vault.periodic import PeriodicTasks
 from vault.storage.database import Database
-from vault.storage.diagnosis import TITLES, VARIABLES, explained
+from vault.storage.diagnosis import TITLES, VARIABLES, explained, place_of
 from vault.storage.migrate import is_current, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from sqlalchemy.engine import Connection
 
     from vault.audit.log import AuditLog
     from vault.backup.postgres_tools import PostgresTools
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 log = logs.get_logger()
 MEASURE_SECONDS: Final = 60.0
 
+INIT_SECONDS = 60.0
+"""For each step of the databases when a vault is made."""
 shipped_policies = settings_module.shipped_policies
 unknown_variables = settings_module.unknown_variables
 
@@ -171,8 +175,10 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
     made_keys = False
     try:
         settings = _with_root_key(folder, **overrides)
+        await _require_unused(settings)
         await upgrade_databases(folder, **overrides)
-        vault = _wire(settings, Clock())
+        patient = settings.model_copy(update={"audit_deadline": INIT_SECONDS})  # no caller waits for an answer
+        vault = _wire(patient, Clock())
         try:
             await vault.services.keyring.check_root()
             if DEFAULT_TENANT not in await vault.services.keyring.tenants():
@@ -185,6 +191,31 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
             _clear(folder)
         raise
     return settings
+
+
+async def _require_unused(settings: Settings) -> None:
+    """Require that no vault has used the main database, so that two vaults never share it; raises Misconfigured."""
+    _touch(settings.data_url)
+    database = Database(settings.data_url, timeout=INIT_SECONDS)
+    try:
+        async with database.reading() as connection:
+            used = await connection.run_sync(_is_used)
+    except Unavailable as error:
+        raise await explained("data", settings.data_url, settings.database_timeout, error) from error
+    finally:
+        await database.close()
+    if used:
+        raise Misconfigured(
+            f"the main database ({place_of(settings.data_url)}) is in use by another vault",
+            hint="name an empty one by CDV_DATABASE_URL; a new node of the other vault gets a copy of its folder",
+        )
+
+
+def _is_used(connection: Connection) -> bool:
+    """Return whether a vault has ever recorded anything in a database; what a failed `cdv init` left does not count."""
+    if not inspect(connection).has_table("audit_entry"):
+        return False
+    return connection.execute(text("SELECT 1 FROM audit_entry LIMIT 1")).first() is not None
 
 
 async def upgrade_databases(folder: Path, **overrides: Any) -> dict[str, tuple[str | None, str | None]]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from tests.vaults import problem
-from vault.bootstrap import open_vault
+from vault.bootstrap import init_vault, open_vault
 from vault.errors import Misconfigured, Unavailable
 from vault.storage.diagnosis import place_of
 
@@ -91,3 +91,16 @@ async def test_readiness_names_the_role_and_nothing_else(sqlite_node, monkeypatc
 )
 def test_a_place_has_no_secrets(url, place):
     assert place_of(url) == place
+
+
+async def test_a_main_database_in_use_is_refused_and_nothing_is_left_in_the_folder(place, tmp_path):
+    urls = place.urls or {"database_url": f"sqlite:///{place.folder}/data.sqlite"}
+    new = tmp_path / "second"
+    with pytest.raises(Misconfigured, match="is in use by another vault"):
+        await init_vault(new, database_url=urls["database_url"])
+    assert list(new.iterdir()) == []
+
+
+async def test_a_vault_is_made_however_slow_its_audit_log_is_to_answer(tmp_path):
+    settings = await init_vault(tmp_path / "slow", audit_deadline=0.000_001)
+    assert settings.audit_deadline == 0.000_001
