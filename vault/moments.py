@@ -63,8 +63,8 @@ def check_moment(moment: datetime | None, *, at: str, latest: datetime | None = 
     """
     fault = moment_fault(moment, at=at, latest=latest)
     if fault is not None:
-        code = "invalid-value" if fault.code == "out-of-range" else fault.code
-        raise InvalidInput(fault.detail, faults=[fault], code=code)
+        general = "invalid-value" if fault.code == "out-of-range" else fault.code
+        raise InvalidInput(fault.detail, faults=[fault], code=general)
 
 
 def check_day(day: date | None, *, at: str) -> None:

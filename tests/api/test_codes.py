@@ -48,7 +48,7 @@ ELSEWHERE = (
     "cli",
     *(
         f"imports/{part}"
-        for part in ("run", "survey", "store", "reader", "parquet", "mapping", "lines", "task", "chunk")
+        for part in ("run", "survey", "store", "reader", "parquet", "mapping", "lines", "task", "chunk", "suggest")
     ),
     *(f"imports/{part}" for part in ("profiles", "records", "workers", "completejourney")),
     "catalogue/collections",

@@ -186,11 +186,11 @@ async def test_a_full_disk_is_reported_and_leaves_nothing(sqlite_place, to):
 async def test_a_changed_key_and_an_invalid_body_are_reported(sqlite_node, to):
     await sqlite_node.create()
     await sqlite_node.sql("UPDATE record SET body = CAST(x'c1' || substr(body, 2) AS BLOB)")
-    with pytest.raises(DatabaseDamaged, match="do not open"):
+    with pytest.raises(DatabaseDamaged, match="did not open"):
         await verified(sqlite_node, await back_up(sqlite_node, to))
     half = "CAST(substr(wrapped, 1, 20) || x'00' || substr(wrapped, 22) AS BLOB)"
     await sqlite_node.sql(f"UPDATE data_key SET wrapped = {half}", keystore=True)
-    with pytest.raises(DatabaseDamaged, match="do not open"):
+    with pytest.raises(DatabaseDamaged, match="did not open"):
         await verified(sqlite_node, await back_up(sqlite_node, to))
 
 
@@ -264,6 +264,7 @@ async def test_objects_of_other_programs_in_the_database_do_not_matter(postgres_
                 await connection.execute(
                     "DO $$ BEGIN CREATE ROLE keeper LOGIN CREATEDB; EXCEPTION WHEN duplicate_object THEN END $$;"
                     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO keeper;"
+                    "GRANT SELECT, USAGE ON ALL SEQUENCES IN SCHEMA public TO keeper;"
                     "CREATE TABLE public.theirs (id int); CREATE SCHEMA theirs; CREATE TABLE theirs.own (id int);"
                     "CREATE FUNCTION public.theirs() RETURNS int LANGUAGE sql AS 'SELECT 1'"
                 )

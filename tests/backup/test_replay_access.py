@@ -25,6 +25,13 @@ async def answer(node, key):
     return (await node.http.post("/v1/subjects:search", json=ASKED, headers=headers)).status_code
 
 
+async def taken(node, tenant):
+    """List what the replay took away, in the order of the log."""
+    entries = [entry for entry in await node.entries(tenant) if entry.at == "2026-03-05T14:00:00.000000Z"]
+    actions = [entry.action for entry in entries]
+    return [action for action in actions if action in {"revoke-key", "disable-principal", "set-roles"}]
+
+
 async def test_access_revoked_since_is_revoked_again(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
         services = node.services
@@ -49,9 +56,8 @@ async def test_access_revoked_since_is_revoked_again(place, clock, somewhere, tm
         assert await roles_of(node, "desk") == ("sales",)  # what was given since is given again by people
         assert (await node.post("sales", "/v1/subjects:search", ASKED, tenant=OTHER)).status_code == 401
         assert (await node.post("sales", "/v1/subjects:search", ASKED)).status_code == 200
-        actions = [entry.action for entry in await node.entries() if entry.at == "2026-03-05T14:00:00.000000Z"]
-        taken = [action for action in actions if action in {"revoke-key", "disable-principal", "set-roles"}]
-        assert taken == ["revoke-key", "disable-principal", "set-roles", "disable-principal"]
+        assert await taken(node, DEFAULT_TENANT) == ["revoke-key", "disable-principal", "set-roles"]
+        assert await taken(node, OTHER) == ["disable-principal"]
         await node.sql("UPDATE restore SET replayed_at = NULL")
     assert (await replay_rest(new, clock)).accesses == 0
 

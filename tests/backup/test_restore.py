@@ -55,7 +55,9 @@ async def test_vault_is_restored_from_backup_ledger_and_root_key(place, clock, s
         assert {entry.id for entry in await node.entries()} & set(entries)
         await buy(node, subject)  # and it goes on: what is new is sealed, found and read as ever
         assert (
-            await node.post("sales", "/v1/subjects", {"profile": ADA, "purpose": "order-fulfilment"})
+            await node.post(
+                "sales", "/v1/subjects", {"profile": {"name": "Grace Hopper"}, "purpose": "order-fulfilment"}
+            )
         ).status_code == 201
     assert (new.folder / "policies" / "own.txt").read_text() == "a file of our own"
     assert (new.folder / ".gitignore").read_text() == "*\n"

@@ -105,7 +105,7 @@ def test_consent_commands_are_audited(in_vault, subject):
 def test_consent_expire_counts_people(in_vault, subject):
     in_vault.ok("consent", "record", subject, *MARKETING, *YES)
     assert in_vault.json("consent", "expire") == {"people": 1, "expired": 0}
-    assert "1 people, 0 consents ended" in in_vault("consent", "expire").stderr
+    assert "checked: 1 person; 0 consents expired" in in_vault("consent", "expire").stderr
 
 
 def test_consent_verify_repairs_a_wrong_row(in_vault, vault_folder, subject):
@@ -115,7 +115,7 @@ def test_consent_verify_repairs_a_wrong_row(in_vault, vault_folder, subject):
     response = in_vault("consent", "verify")
     assert response.exit_code == 1
     assert subject in response.stdout
-    assert "1 people, 1 of them wrong, 0 repaired" in response.stderr
+    assert "compared: 1 person, 1 wrong, 0 repaired" in response.stderr
     mended = in_vault("consent", "verify", "--repair")
     assert mended.exit_code == 0
     assert "repaired from the events" in mended.stderr

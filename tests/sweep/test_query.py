@@ -121,7 +121,7 @@ async def test_sweep_is_started_and_listed_with_permission(node):
     problem(await node.call("dpo", "GET", DUE, params={"field": "nonsense"}), 422, "invalid-preview")
 
 
-@pytest.mark.parametrize("what", [{"days": 367}, {"days": -1}, {"limit": 0}, {"field": "nobody.knows"}])
+@pytest.mark.parametrize("what", [{"days": 3_654}, {"days": -1}, {"limit": 0}, {"field": "nobody.knows"}])
 async def test_invalid_preview_parameters_are_refused(sqlite_node, what):
     from vault.errors import InvalidInput
 

@@ -26,6 +26,13 @@ PATIENCE: Final = 1.0
 """Seconds to wait for transactions that append. After that a page leaves out what is not settled."""
 PAUSE: Final = 0.005
 
+NUMBERING: Final = (
+    "CREATE OR REPLACE FUNCTION audit_entry_numbering() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " PERFORM pg_advisory_xact_lock_shared((25444::bigint << 48) | last_value) FROM audit_entry_number;"
+    " RETURN NULL; END $$"
+)
+"""What PostgreSQL runs before entries are inserted. A dump of tables has the trigger and not its function: a restore
+makes it first."""
 _LAST: Final = text("SELECT last_value FROM audit_entry_number")
 # pg_locks shows the 64 bits of a key as two halves: 16 bits mark it as ours, 48 are the number.
 _OPEN: Final = text(

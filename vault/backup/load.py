@@ -19,6 +19,7 @@ from uuid import uuid4
 import asyncpg
 from sqlalchemy import make_url
 
+from vault.audit.order import NUMBERING
 from vault.backup import snapshot
 from vault.backup.gate import RESTORE, row_of
 from vault.backup.sealed_file import open_part, sync_folder, write_file
@@ -66,6 +67,8 @@ async def load_database(backup: BackupFolder, kind: Which, target: VaultParts) -
                 write_file(path, opener)
                 sync_folder(path.parent)
 
+    if path is None and kind == "data":
+        await _run(url, NUMBERING)
     await asyncio.to_thread(write)
     contents = await contents_of(url)
     if contents != (facts.revision, facts.rows):
@@ -237,6 +240,7 @@ async def _postgres(backup: BackupFolder, target: VaultParts, row: dict[str, obj
     await require_alone(url)
     if await _count_versions(url) is None:
         await require_empty(backup, "data", url, target.tools)
+        await _run(url, NUMBERING)
         await asyncio.to_thread(_restore_all_but_version, backup, target)
     with _restoring():
         async with snapshot.connected(url) as connection:

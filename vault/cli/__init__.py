@@ -24,7 +24,7 @@ COMMANDS = {
     ),
     "doctor": (
         "doctor",
-        "Check settings, keys, databases, policies, mail, backups and waiting work, and say what to do.",
+        "Check settings, keys, databases, policies, mail, backups and waiting work, and say what to do about each.",
     ),
     "demo": (
         "demo",

@@ -395,7 +395,11 @@ def external_id_fault(value: object, *, at: str, name: str = "it") -> Fault | No
         detail = f"{name} is not a string of 1 to {LONGEST_EXTERNAL_ID} printable characters"
         return Fault(at, "invalid-external-id", detail)
     if is_scientific(value):
-        return Fault(at, DAMAGED, f"{name} is a number in scientific form, as spreadsheets show long ones")
+        return Fault(
+            at,
+            "looks-like-spreadsheet-damage",
+            f"{name} is a number in scientific form, as spreadsheets show long ones",
+        )
     return None
 
 

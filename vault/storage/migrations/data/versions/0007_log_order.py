@@ -31,7 +31,7 @@ def _number_in_postgresql() -> None:
     # Before a statement draws its first number, it takes a shared lock for as long as its transaction lasts. The key
     # of the lock holds the last number that was drawn until then; see `vault/audit/order.py`, which reads the locks.
     op.execute(
-        "CREATE FUNCTION audit_entry_numbering() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "CREATE OR REPLACE FUNCTION audit_entry_numbering() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " PERFORM pg_advisory_xact_lock_shared((25444::bigint << 48) | last_value) FROM audit_entry_number;"
         " RETURN NULL; END $$"
     )
