@@ -104,9 +104,9 @@ class Node:
         how = {key: more.pop(key) for key in ("tenant", "headers") if key in more}
         return await self.post(role, "/v1/read", {**body, **more}, **how)
 
-    async def create(self, profile=None, *, role="sales", external_ids=None, tenant="default", purpose=None):
+    async def create(self, profile=None, *, role="sales", external_ids=None, tenant="default", purpose=None, **more):
         """Create a customer; returns the id."""
-        body = {"profile": profile or dict(ADA), "purpose": purpose or "order-fulfilment"}
+        body = {"profile": profile or dict(ADA), "purpose": purpose or "order-fulfilment", **more}
         if external_ids:
             body["external_ids"] = external_ids
         created = await self.post(role, "/v1/subjects", body, tenant=tenant)

@@ -22,9 +22,9 @@ LONG_AGO = "2010-01-05T12:00:00Z"
 LATELY = "2026-02-01T12:00:00Z"
 
 
-async def somebody(node, *, profile=None, external_ids=None, bought=(), complained=()) -> str:
+async def somebody(node, *, profile=None, external_ids=None, bought=(), complained=(), **more) -> str:
     """Make a subject with purchases and complaints at the given moments."""
-    subject = await node.create(profile, external_ids=external_ids or {"shop": "4711"})
+    subject = await node.create(profile, external_ids=external_ids or {"shop": "4711"}, **more)
     for number, moment in enumerate(bought):
         await buy(node, subject, moment, order=f"order-{number}")
     for moment in complained:

@@ -224,7 +224,9 @@ async def test_concurrent_hold_and_erasure_are_serialised(node):
     """Whichever comes first: what was held before the erasure stays, and nobody is held who is gone."""
     for number in range(4):
         email = f"ada{number}@example.org"
-        subject = await somebody(node, profile={**ADA, "email": email}, external_ids={"shop": str(number)})
+        subject = await somebody(
+            node, profile={**ADA, "email": email}, external_ids={"shop": str(number)}, returning=True
+        )
         request = await ask(node, subject, state="completed")
         placed, _none = await asyncio.gather(ask_for_hold(node, subject, fields=["email"]), run(node.services, request))
         if placed.status_code == 201 and await state_of(node, subject) == "retained":
@@ -278,7 +280,7 @@ async def test_concurrent_write_precedes_the_hold_or_is_refused(node):
 async def held_back(node, number):
     """Make somebody of whom a hold kept something back, and lift the hold; returns both ids."""
     profile = {"name": ADA["name"], "email": f"ada{number}@example.org"}
-    subject = await somebody(node, profile=profile, external_ids={"shop": str(number)})
+    subject = await somebody(node, profile=profile, external_ids={"shop": str(number)}, returning=True)
     hold = await hold_of(node, subject, fields=["name"])
     await erase(node, subject, state="completed")
     await lift(node, hold)
