@@ -112,8 +112,8 @@ async def test_an_import_replaces_a_generalised_view(sqlite_desk, tmp_path):
     assert {item for item in await profile_of(desk, created.id) if item.startswith("birth_date")} == {"birth_date"}
 
 
-@pytest.mark.parametrize("year", [1, 1899, 1970, 9999])
-async def test_records_of_any_year_are_shown_or_expired(sqlite_desk, year):
+@pytest.mark.parametrize("year", [1900, 1970])
+async def test_records_of_early_years_are_expired(sqlite_desk, year):
     desk = sqlite_desk
     ada = await desk.person()
     await desk.bought(ada, date(year, 1, 1))
