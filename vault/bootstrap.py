@@ -6,6 +6,7 @@ import os
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from sqlalchemy import inspect, make_url, text
 
 from vault import logs
 from vault import settings as settings_module
+from vault.audit.refusals import COUNT_SECONDS
 from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.clock import Clock
 from vault.context import Services
@@ -27,7 +29,8 @@ from vault.storage.diagnosis import TITLES, VARIABLES, explained, place_of
 from vault.storage.migrate import is_current, upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.engine import Connection
 
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from vault.backup.postgres_tools import PostgresTools
     from vault.consent.store import ConsentEvents
     from vault.crypto.providers import KeyProvider
-    from vault.health import TenantHealth
     from vault.jobs.runner import Jobs
     from vault.lifecycle.personal_data import PersonalData
     from vault.lifecycle.restore_ledger import RestoreLedger
@@ -74,11 +76,10 @@ class Vault:
         self._keys = keys
         self._tombstones = tombstones
         self.periodic = PeriodicTasks()
-        self._health: list[TenantHealth] = []
+        self._figures: Callable[[datetime], dict[str, dict[str, float]]] = lambda _now: {}
 
     def start_jobs(self) -> None:
         """Follow the policies and erasures of other nodes, and run jobs and periodic tasks."""
-        from vault.audit.refusals import COUNT_SECONDS
         from vault.erasure.workflow import POLL_SECONDS, KeyEviction
         from vault.workflows import plan_of  # imports all operations, which only a process that runs jobs needs
 
@@ -91,16 +92,15 @@ class Vault:
         start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services), self.periodic), delay=0.5)
 
     async def _measure(self) -> None:
-        from vault.health import health_of
+        from vault.health import figures, health_of
 
         tenants = await self.services.keyring.tenants()
-        self._health = [await health_of(self.services, tenant) for tenant in tenants]
+        healths = [await health_of(self.services, tenant) for tenant in tenants]
+        self._figures = partial(figures, healths)
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return what is overdue, has failed or ends soon, as it was last measured; see :mod:`vault.health`."""
-        from vault.health import figures
-
-        return figures(self._health, self.services.clock.now())
+        return self._figures(self.services.clock.now())
 
     def databases(self) -> dict[Which, Database]:
         """Return the vault's databases by name."""

@@ -7,6 +7,7 @@ characters than those of names looks like a name; an e-mail address, a telephone
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ def looks_like_name(key: object) -> bool:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most like another one; None if none is like it."""
-    from difflib import get_close_matches  # only errors need it
-
     return next(iter(get_close_matches(name[:80], list(known), n=1, cutoff=LIKENESS)), None)
 
 

@@ -274,12 +274,14 @@ async def test_the_audit_log_shows_only_entries_of_its_own_tenant(node, foreign_
         {"subject": foreign_subject},
         {"subject": str(await node.pseudonym(foreign_subject))},
         {"principal": str((await node.caller("support")).principal.id)},
-        {"before": str(UUID(int=2**128 - 1))},
         {"action": "create"},
     ):
         shown = (await node.call("dpo", "GET", "/v1/audit/entries", params=params, tenant=OTHER)).json()["entries"]
         assert theirs_entries.isdisjoint(entry["id"] for entry in shown)
         assert all(entry["tenant"] == OTHER for entry in shown)
+    for entry in (*theirs_entries, str(UUID(int=2**128 - 1))):
+        refused = await node.call("dpo", "GET", "/v1/audit/entries", params={"before": entry}, tenant=OTHER)
+        assert refused.status_code == 422, "an entry of another tenant is one that does not exist"
     shown = (await node.call("dpo", "GET", "/v1/audit/entries", params={"subject": own_subject}, tenant=OTHER)).json()
     assert [entry["action"] for entry in shown["entries"]] == ["create"]
 

@@ -11,6 +11,7 @@ import pytest
 from tests.jobs.killing import Killable, every
 from tests.support import FixedClock
 from tests.sweep.people import ADA, DEFAULT_TENANT, keys_of, rows_of, somebody, state_of, there
+from vault.clock import rfc3339
 from vault.sweep.store import SILENT, find_sweep
 from vault.sweep.workflow import lay_down, sweep_step
 
@@ -55,7 +56,7 @@ async def working(node, living, until: asyncio.Event) -> list[str]:
         if read.status_code != 200 or read.json()["fields"]["name"] != ADA["name"]:
             wrong.append(read.text)
         note = {"channel": "email", "body": f"Question {number}"}
-        when = "2026-03-05T10:00:00Z"
+        when = rfc3339(node.services.clock.now())  # the clock is set back for people of long ago
         written = await node.append("support", living, "interaction", note, "customer-support", occurred_at=when)
         if written.status_code != 201:
             wrong.append(written.text)

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import time
 from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -46,7 +47,8 @@ class StartFailed(Unavailable):
     code = "server-not-started"
 
 
-class Running(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Running:
     """A server in the background."""
 
     pid: int
@@ -124,7 +126,7 @@ def start(folder: Path, options: Sequence[str]) -> None:
 def announce(file: int, host: str, port: int) -> None:
     """Write where this process listens to the file that it was given; the lock on it ends with the process."""
     fcntl.fcntl(file, fcntl.F_SETFD, fcntl.FD_CLOEXEC)  # no process that the server starts keeps the lock
-    os.pwrite(file, json.dumps(Running(os.getpid(), host, port)._asdict()).encode(), 0)
+    os.pwrite(file, json.dumps(asdict(Running(os.getpid(), host, port))).encode(), 0)
 
 
 def _wait(process: subprocess.Popen[bytes], file: int, log: Path, begin: int) -> Running:

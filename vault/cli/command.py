@@ -16,6 +16,7 @@ from uuid import UUID
 
 import typer
 
+from vault import logs
 from vault.cli.output import emit, note, show_table, warn
 from vault.clock import Clock
 from vault.errors import NotFound
@@ -151,8 +152,6 @@ def without_collection() -> Iterator[None]:
 
 def run(work: Coroutine[object, object, T]) -> T:
     """Run a coroutine; the vault logs warnings and errors on standard error."""
-    from vault import logs
-
     logs.configure("warning")
     return asyncio.run(work)
 

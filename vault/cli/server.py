@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vault.backup.gate import waiting
+from vault.backup.views import DatabaseState, DatabaseStates, DatabaseUpgrade, DatabaseUpgrades, PendingRestore
 from vault.bootstrap import databases_of, init_vault, read_settings, upgrade_databases
 from vault.cli.background import announce as announce_server
 from vault.cli.background import start
@@ -99,8 +100,6 @@ def upgrade(vault: VaultFolder = HERE, as_json: Json = False) -> None:
     read_settings(vault)  # says that there is no vault, before files are made for one
     changed = run(upgrade_databases(vault))
     if as_json:
-        from vault.backup.views import DatabaseUpgrade, DatabaseUpgrades
-
         upgrades = {which: DatabaseUpgrade(before=before, after=after) for which, (before, after) in changed.items()}
         emit(DatabaseUpgrades(**upgrades))
         return
@@ -117,8 +116,6 @@ def status(vault: VaultFolder = HERE, as_json: Json = False) -> None:
     databases, restored = run(_status(vault))
     current = all(is_up_to_date for _, _, is_up_to_date in databases)
     if as_json:
-        from vault.backup.views import DatabaseState, DatabaseStates, PendingRestore
-
         states = {which: DatabaseState(dialect=kind, current=state) for which, kind, state in databases}
         pending = None if restored is None else PendingRestore(backed_up_at=restored.backed_up_at)
         emit(DatabaseStates(**states, restored=pending))

@@ -14,7 +14,8 @@ so that it is never carried out again: a forged row without a MAC would be adopt
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from sqlalchemy import BigInteger, String, bindparam, select
@@ -54,7 +55,8 @@ FIRST: Final = 1
 """The version of a new row."""
 
 
-class RowVersion(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RowVersion:
     """A version of a row in the main database."""
 
     table: str

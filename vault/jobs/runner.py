@@ -6,6 +6,8 @@ import asyncio
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
 from vault import logs
 from vault.errors import Unavailable
 from vault.jobs.database import JobDatabase
@@ -118,14 +120,11 @@ class Jobs:
         Raises:
             Unavailable: the database of jobs does not answer.
         """
+        from vault.jobs.store import JobStore  # it imports the job engine
 
         def query() -> list[Job]:
             if not self._database.exists:
                 return []
-            from sqlalchemy.exc import DBAPIError, ProgrammingError
-
-            from vault.jobs.store import JobStore
-
             engine = self._database.connect()
             try:
                 store = JobStore(engine, self._database.schema)

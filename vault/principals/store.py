@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
@@ -429,7 +430,7 @@ class Principals:
         self, connection: AsyncConnection, tenant: TenantId, table: MacedTable, row: AnyRow, **values: object
     ) -> RowVersion:
         columns, keys, before = table.table.c, await self._keyring.row_keys(tenant), table.version_of(row)
-        after = before._replace(version=before.version + 1)
+        after = replace(before, version=before.version + 1)
         sealed = table.reseal(keys, row, **values, row_version=after.version)
         statement = update(table.table).where(columns.tenant_id == tenant, columns.id == before.row)
         await connection.execute(statement.values(sealed))

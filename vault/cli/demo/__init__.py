@@ -14,8 +14,9 @@ import time
 import tty
 import warnings
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import httpx
 import typer
@@ -58,7 +59,8 @@ PAGE_MARK = "Ada Winter"
 """A page of an earlier tour has this name in it, and may be replaced."""
 
 
-class Pace(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pace:
     """How the tour is shown.
 
     Attributes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from http import HTTPStatus
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rich.console import Group, RenderableType
 from rich.highlighter import JSONHighlighter
@@ -43,7 +44,8 @@ Answer = dict[str, Any]
 """The JSON object of a response."""
 
 
-class App(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class App:
     """An app of the tour. ``key`` is its API key."""
 
     name: str
@@ -56,7 +58,8 @@ class App(NamedTuple):
         return f"{self.name} ({self.role})" if self.role else self.name
 
 
-class Exchange(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Exchange:
     """A request and its response. ``request`` is the method and the path."""
 
     caller: App
