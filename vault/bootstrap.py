@@ -87,7 +87,7 @@ class Vault:
         start("follow-policies", self.settings.policy_poll_seconds, services.policies.refresh, required=True)
         start("evict-keys", POLL_SECONDS, KeyEviction(services).poll, required=True)
         start("count-refusals", COUNT_SECONDS, services.audit_log.refusals.append_counts)
-        start("measure", MEASURE_SECONDS, self._measure)
+        start("measure", MEASURE_SECONDS, self._measure, delay=5.0)
         # The job engine takes most of a second to import: requests are answered first.
         start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services), self.periodic), delay=0.5)
 
