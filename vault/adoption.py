@@ -1,6 +1,6 @@
 """Adoption: the rows of a vault that is older than MACs get them, once for each tenant, by ``cdv db upgrade``.
 
-What is adopted is trusted as it lies: nothing shows whether the vault wrote it. The key store says which tenants are
+What is adopted is trusted as it is: nothing shows whether the vault wrote it. The key store says which tenants are
 adopted, so that no row can be brought in by adopting it later. A row without a MAC is refused everywhere.
 
 API keys and tokens of open confirmations go on: their new digest is made of the old one. Sessions end, for half an hour

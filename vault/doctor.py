@@ -24,6 +24,7 @@ from vault.letters.send import sender_of
 from vault.messaging.mail import Letter
 from vault.policy.policy_set import PolicySet
 from vault.storage.database import Database
+from vault.storage.diagnosis import TITLES, place_of
 from vault.storage.migrate import is_current
 from vault.views import OmitIfNone, View
 
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from vault.bootstrap import Vault
     from vault.ids import TenantId
     from vault.settings import Settings
+    from vault.storage.migrate import Which
 
 State = Literal["ok", "warning", "failed", "skipped"]
-NAMES: Final = {"data": "the main database", "keys": "the key store", "ledger": "the ledger"}
 SOON: Final = timedelta(days=30)
 BACKUP_AGE: Final = timedelta(days=7)
 TRIAL_AGE: Final = timedelta(days=92)
@@ -132,23 +133,23 @@ def _root_key(settings: Settings) -> Check:
     return _ok("root key", f"{reference}; is there a copy of it that is kept offline?")
 
 
-async def _database(settings: Settings, which: str, url: str) -> Check:
-    name = NAMES[which]
+async def _database(settings: Settings, which: Which, url: str) -> Check:
+    name = f"the {TITLES[which]}"
     parsed = make_url(url)
-    where = f"PostgreSQL, {parsed.database} at {parsed.host}:{parsed.port or 5432}"
+    where = f"PostgreSQL, {place_of(url)}"
     if parsed.get_backend_name() == "sqlite":
         where = parsed.database or ""
         if (unusable := _file(name, where)) is not None:
             return unusable
     database = Database(url, timeout=settings.database_timeout)
     try:
-        if not await is_current(database, which):  # type: ignore[arg-type]
+        if not await is_current(database, which):
             detail = f"{where}: of another version than this program"
             return Check(name=name, state="failed", detail=detail, remedy="back up, then `cdv db upgrade`")
         if which == "data" and (away := await _clock_difference(database)) > CLOCK_SECONDS:
             detail = f"{where}: its clock and this machine's differ by {away:.0f} s"
             return _warning(name, detail, "synchronise the clocks of all nodes (NTP)")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
+    except Exception as error:  # noqa: BLE001 - for any error, the other checks go on
         found = _failed(name, error)
         return found.model_copy(update={"detail": f"{where}: {found.detail}"})
     finally:
@@ -180,7 +181,7 @@ def _places(settings: Settings) -> Iterator[Check]:
     """Find databases that one disaster, or one administrator, has together."""
     places = {which: _place(url) for which, url in databases_of(settings).items()}
     if places["ledger"] == places["data"]:
-        detail = "the ledger is beside the main database: what loses the one loses both, and then no restore is safe"
+        detail = "the ledger is where the main database is: what loses one loses both, and then no restore is safe"
         yield _warning("separation", detail, "put it on another disk or server: CDV_LEDGER_URL (docs/operating.md)")
     if places["keys"] == places["data"] and not places["data"].startswith("/"):
         detail = "key store and main database are on one server: its administrator has values and keys"
@@ -230,7 +231,7 @@ async def _tenant(vault: Vault, tenant: TenantId, label: str) -> list[Check]:
     checks = [_policies(vault, tenant, label)]
     try:
         health = await health_of(vault.services, tenant)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
+    except Exception as error:  # noqa: BLE001 - for any error, the other checks go on
         return [*checks, _failed(f"state{label}", error)]
     now = vault.services.clock.now()
     looks: tuple[Callable[[TenantHealth, datetime], Iterator[Check]], ...] = (_backups, _keys, _sweeps, _work)

@@ -9,6 +9,7 @@ import typer
 from vault.cli.command import HERE, TOP_LEVEL, Json, VaultFolder, command, run
 from vault.cli.output import FAILED, emit
 from vault.doctor import Examination, examine
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from vault.doctor import Check
@@ -55,10 +56,6 @@ def _show(check: Check) -> None:
 
 def _sum_up(examination: Examination) -> None:
     states = [check.state for check in examination.checks]
-    counts = [_counted(states.count("failed"), "failure"), _counted(states.count("warning"), "warning")]
-    found = " and ".join(count for count in counts if count)
+    numbers = {"failure": states.count("failed"), "warning": states.count("warning")}
+    found = " and ".join(counted(number, word) for word, number in numbers.items() if number)
     typer.echo(f"\n{found} in {len(states)} checks." if found else "\nEverything is as it should be.")
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}" if number else ""

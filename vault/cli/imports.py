@@ -160,8 +160,8 @@ async def _import(opener: Opener, request: ImportRequest, errors: Path | None, *
     counts = f"{report.created:,} {would}created, {report.updated:,} {would}updated, {report.unchanged:,} unchanged"
     show_outcome(report, f"{counts}, {report.refused:,} refused", title, quiet=opener.as_json)
     for code, fields in report.notes.items():
-        told = ", ".join(f"{field} {count:,}" for field, count in sorted(fields.items()))
-        warn(f"{NOTES.get(code, code)}: {told}")
+        named = ", ".join(f"{field} {count:,}" for field, count in sorted(fields.items()))
+        warn(f"{NOTES.get(code, code)}: {named}")
     return report
 
 

@@ -176,7 +176,7 @@ async def show_version(
     confirm="Put the earlier policies into force, and into the vault's folder?",
 )
 async def roll_back(session: Session, version: Version) -> None:
-    """Put an applied version into force again. It becomes the vault's folder; the present folder is kept beside it."""
+    """Put an applied version into force again. It becomes the vault's folder; the present folder is kept next to it."""
     policy_set = await _version(session, version)
     folder = policy_folder(session.vault.settings, session.tenant)
     kept = _free(folder.with_name(f"{folder.name}-before-rollback"))

@@ -57,7 +57,7 @@ class Addresses:
 def client_of(scope: Scope, proxies: Iterable[IPv4Network | IPv6Network]) -> str:
     """Return the address of the client, of IPv6 its network; empty if it is unknown.
 
-    ``X-Forwarded-For`` is read from the right: each trusted proxy has appended the address that called it. What stands
+    ``X-Forwarded-For`` is read from the right: each trusted proxy has appended the address that called it. What is
     left of the last address that is not a proxy's is the client's own claim.
     """
     named = scope.get("client")

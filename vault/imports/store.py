@@ -151,8 +151,8 @@ async def outcomes(
 
 
 def _read_notes(stored: bytes) -> tuple[list[LineFault], list[Noted]]:
-    told = _faults.decode(stored)
-    return (told.faults, told.notes) if isinstance(told, _Notes) else (told, [])
+    decoded = _faults.decode(stored)
+    return (decoded.faults, decoded.notes) if isinstance(decoded, _Notes) else (decoded, [])
 
 
 async def mark_done(connection: AsyncConnection, tenant: TenantId, run: UUID, number: int, outcome: Outcome) -> None:

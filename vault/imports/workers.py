@@ -100,8 +100,8 @@ async def _attempt(context: ImportContext, chunk: Chunk) -> Outcome:
     batch = await classify(context, drafts, faults)
     faults.sort()
     refused = len({fault.line for fault in faults})
-    told = [Noted(code, field, count) for (code, field), count in sorted(notes.items())]
-    outcome = batch.outcome._replace(refused=refused, faults=faults, notes=told)
+    noted = [Noted(code, field, count) for (code, field), count in sorted(notes.items())]
+    outcome = batch.outcome._replace(refused=refused, faults=faults, notes=noted)
     run = context.task.run
     if run is None:
         return outcome

@@ -260,8 +260,8 @@ def gist(status: int, answer: Answer, keys: tuple[str, ...], width: int) -> list
         return [head.rstrip(": "), *(" " * 6 + line for line in _short(items, width - 6))]
     items = [*_read(answer)]
     if not items:
-        told = " · ".join(f"{name}: {_plain(value)}" for name, value in _scalars(answer, keys))
-        items = _wrapped(shortened(told), width - 6) or ["{}"]
+        members = " · ".join(f"{name}: {_plain(value)}" for name, value in _scalars(answer, keys))
+        items = _wrapped(shortened(members), width - 6) or ["{}"]
     first, *rest = _short(items, width - 6)
     return [f"{status}   {first}", *(" " * 6 + line for line in rest)]
 
