@@ -8,14 +8,13 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from vault.access.callers import SignIns
 from vault.access.idempotency import BEYOND_DEADLINE
 from vault.api.routes import consent, governance, me, read, recipients, requests, retention, rights, subjects
-from vault.api.schemas import EVERYWHERE, error_responses
 from vault.consent.double_opt_in import Confirmations
 from vault.http import problems
 from vault.http.addresses import Addresses
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
     from pydantic.json_schema import JsonSchemaMode
-    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
     from vault.bootstrap import Vault
@@ -57,7 +55,7 @@ def bare_app(vault: Vault) -> FastAPI:
         redoc_url=None,
         docs_url=None,
         redirect_slashes=False,  # a redirect would repeat the path
-        routes=_routes(),
+        routes=[route for router in _ROUTERS for route in router.routes],
     )
     app.state.services = vault.services
     app.state.sign_ins = SignIns(vault.services)
@@ -95,23 +93,14 @@ _ROUTERS: Final = (
     governance.record_router,
     governance.audit_router,
     governance.jobs_router,
+    governance.operating_router,  # it asks for no caller and needs no policies
 )
-
-
-@functools.cache
-def _routes() -> list[BaseRoute]:
-    """Collect all routes but the hot one, once a process: FastAPI takes longer to analyse them than to open a vault."""
-    router = APIRouter(redirect_slashes=False)
-    for routes in _ROUTERS:
-        router.include_router(routes, responses=error_responses(*EVERYWHERE))
-    router.include_router(governance.operating_router)  # it asks for no caller and needs no policies
-    return router.routes
 
 
 @functools.cache
 def _methods_by_path() -> list[tuple[re.Pattern[str], bool, set[str]]]:
     """Collect the methods of each path, and whether it ends in an action."""
-    routes = [route for router in (*_ROUTERS, governance.operating_router) for route in router.routes]
+    routes = [route for router in _ROUTERS for route in router.routes]
     table = [
         (route.path_regex, ":" in route.path.rpartition("/")[2], set(route.methods or ()))
         for route in routes

@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import Query
+from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
@@ -67,3 +67,11 @@ EVERYWHERE: Final = (401, 403, 404, 413, 422, 429, 500, 503)
 def error_responses(*statuses: int) -> dict[int | str, dict[str, object]]:
     """Describe the errors of a route (RFC 9457)."""
     return {status: {"description": ERRORS[status], "content": PROBLEM} for status in statuses}
+
+
+def router_of(tag: str, prefix: str) -> APIRouter:
+    """Return a router for the operations of one tag; each of them also has the errors of every operation.
+
+    The application takes its routes as they are: a router that is included has each of its routes analysed again.
+    """
+    return APIRouter(prefix=prefix, tags=[tag], responses=error_responses(*EVERYWHERE), redirect_slashes=False)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from pydantic import Field, JsonValue
 
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
@@ -22,7 +22,7 @@ from vault.api.dependencies import (
     cursor_of,
     json_response,
 )
-from vault.api.schemas import PROBLEM, TEXT, Body, Cursor, Instant, Limit, error_responses
+from vault.api.schemas import PROBLEM, TEXT, Body, Cursor, Instant, Limit, error_responses, router_of
 from vault.consent.model import By, Method
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import Format, read_receipt, signing_keys
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from vault.consent.double_opt_in import Confirmations
 
 
-router = APIRouter(prefix="/v1", tags=["consents"])
+router = router_of("consents", prefix="/v1")
 
 Signal = Annotated[
     str | None,

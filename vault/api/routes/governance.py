@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.api.schemas import TEXT, Body, Instant, Purpose, error_responses
+from vault.api.schemas import TEXT, Body, Instant, Purpose, error_responses, router_of
 from vault.governance.processing_record import processing_record
 from vault.governance.query import AuditQuery, list_notices, read_audit, read_notice, read_policies
 from vault.governance.record_formats import FORMS, MEDIA_TYPES, Form, write_record
@@ -26,10 +26,10 @@ from vault.records.views import DecisionExplanation
 from vault.views import View
 from vault.workflows import OPEN, list_jobs
 
-policies_router = APIRouter(prefix="/v1", tags=["policies"])
-record_router = APIRouter(prefix="/v1", tags=["processing"])
-audit_router = APIRouter(prefix="/v1", tags=["audit"])
-jobs_router = APIRouter(prefix="/v1", tags=["jobs"])
+policies_router = router_of("policies", prefix="/v1")
+record_router = router_of("processing", prefix="/v1")
+audit_router = router_of("audit", prefix="/v1")
+jobs_router = router_of("jobs", prefix="/v1")
 operating_router = APIRouter(tags=["operating"])
 
 MARKDOWN: Final = "text/markdown; charset=utf-8"

@@ -6,14 +6,14 @@ import hashlib
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi import Depends, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field
 
 from vault.access.recording import SaveResponse, audited, begin_once
 from vault.api.dependencies import BY_ADDRESS, IdempotencyKey, IdempotentWrite, ServicesDep, bearer_of, file_response
 from vault.api.routes.requests import Code, Identity, Jurisdiction, LegalRegime, Scope
-from vault.api.schemas import FILE, Body, error_responses
+from vault.api.schemas import FILE, Body, error_responses, router_of
 from vault.catalogue.company import KindName
 from vault.context import Caller, Services
 from vault.export.download import AGE, ZIP
@@ -37,7 +37,7 @@ from vault.requests.views import SubmittedRequest
 if TYPE_CHECKING:
     from vault.identity.sessions import People
 
-router = APIRouter(prefix="/v1/me", tags=["me"])
+router = router_of("me", prefix="/v1/me")
 
 CHANNEL: Final = "self-service"
 OPEN: Final[dict[str, object]] = {"security": []}

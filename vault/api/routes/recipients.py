@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.api.schemas import Body, PageId, error_responses
+from vault.api.schemas import Body, PageId, error_responses, router_of
 from vault.recipients import notices, webhooks
 from vault.recipients.notices import MOST, Which
 from vault.recipients.store import OPEN, NoticeQuery
 from vault.recipients.views import AppNotice, AppNoticePage, SentNoticePage, WebhookList, WebhookTest, WebhookWithKeys
 
-router = APIRouter(prefix="/v1", tags=["recipients"])
+router = router_of("recipients", prefix="/v1")
 
 App = Annotated[
     str | None, Query(max_length=64, description="The name of another app; needs the right to manage webhooks.")

@@ -6,11 +6,11 @@ from datetime import date
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep, WriteDep, file_response, json_response
-from vault.api.schemas import FILE, Body, Instant, Limit, PageId, error_responses
+from vault.api.schemas import FILE, Body, Instant, Limit, PageId, error_responses, router_of
 from vault.catalogue.company import KindName
 from vault.catalogue.model import LegalClaim
 from vault.catalogue.model import Scope as CatalogueScope
@@ -38,8 +38,8 @@ from vault.requests.views import (
     SubmittersRequest,
 )
 
-router = APIRouter(prefix="/v1/requests", tags=["requests"])
-erasure_router = APIRouter(prefix="/v1", tags=["erasure"])
+router = router_of("requests", prefix="/v1/requests")
+erasure_router = router_of("erasure", prefix="/v1")
 
 Code = Annotated[str, Field(max_length=40, description="As written in the letter.", examples=["1234 5678"])]
 Evidence = Annotated[

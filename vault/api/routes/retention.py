@@ -7,11 +7,11 @@ from functools import partial
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep
-from vault.api.schemas import Body, Limit, PageId, Purpose, error_responses
+from vault.api.schemas import Body, Limit, PageId, Purpose, error_responses, router_of
 from vault.holds.manage import PAGE_LIMIT as MOST_HOLDS
 from vault.holds.manage import HoldChanges, HoldDraft, Which, change_hold, lift_hold, list_holds, place_hold, show_hold
 from vault.holds.views import Hold, HoldDetails, HoldPage
@@ -34,8 +34,8 @@ from vault.sweep.query import DAYS, MOST_DAYS, MOST_PEOPLE, PEOPLE, list_sweeps,
 from vault.sweep.query import preview as preview_retention
 from vault.sweep.views import RetentionPreview, Sweep, SweepPage
 
-router = APIRouter(prefix="/v1", tags=["retention"])
-holds_router = APIRouter(prefix="/v1/holds", tags=["holds"])
+router = router_of("retention", prefix="/v1")
+holds_router = router_of("holds", prefix="/v1/holds")
 
 NO_LONGER_NEEDED: Final = "no-longer-needed"
 STATES: Final[dict[str, tuple[ReviewState, ...]]] = {

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from vault.access.recording import WriteResult
 from vault.api.dependencies import CallerDep, ServicesDep, WriteDep
-from vault.api.schemas import Body, Cursor, Limit, Purpose, Reason, error_responses
+from vault.api.schemas import Body, Cursor, Limit, Purpose, Reason, error_responses, router_of
 from vault.consent import restrictions
 from vault.consent.views import LiftAnnouncement, RecordedEvent
 from vault.ids import SubjectId
@@ -27,8 +27,8 @@ from vault.rectification.accuracy import (
 )
 from vault.views import View
 
-router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
-rectification_router = APIRouter(prefix="/v1/subjects/{subject}", tags=["rectification"])
+router = router_of("objections", prefix="/v1/subjects/{subject}")
+rectification_router = router_of("rectification", prefix="/v1/subjects/{subject}")
 
 Route = Callable[..., Awaitable[Response]]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from pydantic import BaseModel, Field
 
 from vault.access.cursor import LONGEST
 from vault.access.recording import WriteResult
 from vault.api.dependencies import REPLAYED, CallerDep, ServicesDep, WriteDep, cursor_of, json_response, revision_of
-from vault.api.schemas import Body, Instant, Purpose, error_responses
+from vault.api.schemas import Body, Instant, Purpose, error_responses, router_of
 from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
 from vault.ids import RecordId, SubjectId
@@ -25,8 +25,8 @@ from vault.records.views import RecordPage, SearchResult, SubjectState
 from vault.records.write import ProfileInput, RecordInput, append_record, create_subject, patch_profile, upsert_subject
 from vault.subjects.store import PageQuery
 
-router = APIRouter(prefix="/v1", tags=["customers"])
-records_router = APIRouter(prefix="/v1", tags=["records"])
+router = router_of("customers", prefix="/v1")
+records_router = router_of("records", prefix="/v1")
 
 FieldNames = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=200)]
 Source = Annotated[
