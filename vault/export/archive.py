@@ -31,7 +31,8 @@ _NAME: Final = re.compile(rf"{_STEP}(/{_STEP}){{0,3}}", re.ASCII)
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"com{digit}" for digit in range(10)), *(f"lpt{digit}" for digit in range(10))}
 )
-_ALWAYS: Final = (1980, 1, 1, 0, 0, 0)
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The time of every entry: the same content gives the same bytes."""
 _MADE_ON_UNIX: Final = 3
 
 
@@ -103,20 +104,28 @@ async def write_archive(
         writer.close()
 
 
-class _Sink:
-    """Buffers the output. It is not seekable, so that :class:`ZipFile` writes a stream with data descriptors."""
+class Sink:
+    """Buffers the output of a :class:`ZipFile`. It is not seekable, so that a stream with data descriptors results."""
 
     def __init__(self) -> None:
         self.buffer = bytearray()
         self.total = 0
 
     def write(self, data: bytes) -> int:
+        """Add to the output."""
         self.buffer += data
         self.total += len(data)
         return len(data)
 
+    def take(self) -> bytes | None:
+        """Return the buffered output, once there is enough of it."""
+        if len(self.buffer) < 1 << 15:
+            return None
+        ready, self.buffer = bytes(self.buffer), bytearray()
+        return ready
+
     def flush(self) -> None:
-        """Do nothing: the buffer is emptied by :meth:`_Writer.take`."""
+        """Do nothing: the buffer is emptied by :meth:`take`."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -126,7 +135,7 @@ class _Writer:
     def __init__(self) -> None:
         self.listed: list[ArchiveEntry] = []
         self._taken: set[str] = set()
-        self._sink = _Sink()
+        self._sink = Sink()
         self._zip = ZipFile(self._sink, "w", ZIP_DEFLATED, allowZip64=False)
         self._entry: IO[bytes] | None = None
         self._total = 0
@@ -135,7 +144,7 @@ class _Writer:
         check_name(name, self._taken)
         if len(self.listed) == MOST_ENTRIES:
             raise _too_large()
-        info = ZipInfo(name, _ALWAYS)
+        info = ZipInfo(name, EPOCH)
         info.compress_type, info.create_system, info.external_attr = ZIP_DEFLATED, _MADE_ON_UNIX, MODE << 16
         self._name, self._size, self._digest = name, 0, hashlib.sha256()
         self._entry = self._zip.open(info, "w")
@@ -155,10 +164,7 @@ class _Writer:
 
     def take(self) -> bytes | None:
         """Return the buffered output, once there is enough of it."""
-        if len(self._sink.buffer) < 1 << 15:
-            return None
-        ready, self._sink.buffer = bytes(self._sink.buffer), bytearray()
-        return ready
+        return self._sink.take()
 
     def finish(self) -> bytes:
         """Write the central directory; return the rest of the output."""

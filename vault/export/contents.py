@@ -1,8 +1,8 @@
 """The files of an access or portability package (Arts. 15 and 20 GDPR).
 
-``index.html`` and ``README.txt`` are for people, ``data.json`` and the CSV tables for machines. ``data.json`` is
-written record by record; ``data.schema.json`` describes it. No value in a CSV table (RFC 4180) can be interpreted as a
-formula by a spreadsheet.
+``index.html``, ``tables.xlsx`` and ``README.txt`` are for people, ``data.json`` and the CSV tables for machines.
+``data.json`` is written record by record; ``data.schema.json`` describes it. No value in a CSV table (RFC 4180) can be
+interpreted as a formula by a spreadsheet.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from vault.export.disclosures import accesses
 from vault.export.formulas import escape_formula
 from vault.export.html import html_page
 from vault.export.records import records
+from vault.export.sheets import Table, write_workbook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 ROWS_AT_A_TIME: Final = 200
 BOM: Final = b"\xef\xbb\xbf"
 """Without it, spreadsheets read UTF-8 as a legacy encoding."""
+WORKBOOK: Final = "tables.xlsx"
 DEVICES: Final = re.compile(r"con|prn|aux|nul|(?:com|lpt)\d")
 """Reserved file names on Windows."""
 
@@ -49,35 +51,44 @@ def table_paths(collections: Iterable[str]) -> dict[str, str]:
     return paths
 
 
-def collection_table(content: Content, collection: str) -> AsyncIterator[bytes]:
-    """Write the records of a collection, one per row, newest first.
-
-    Raises:
-        CannotOpen: a value does not open as part of its record.
-    """
+def collection_table(content: Content, collection: str) -> Table:
+    """Return the records of a collection, one per row, newest first. A value that does not open ends the iteration."""
     fields = content.texts.fields(content.head, collection)
     columns = ("record", "occurred_at", "recorded_at", *_columns(fields), "source", "kept_until")
-    return _table(columns, (_row(record, fields) async for record in records(content, collection)))
+    rows = (_row(record, fields) async for record in records(content, collection))
+    return Table(content.head.collections[collection].title, columns, rows)
 
 
-def accesses_table(content: Content) -> AsyncIterator[bytes]:
-    """Write the disclosures, one per row, oldest first."""
+def accesses_table(content: Content) -> Table:
+    """Return the disclosures, one per row, oldest first."""
     rows = (
         (access.at, access.recipient, access.kind, access.action, access.purpose or "", " ".join(access.fields))
         async for access in accesses(content.services, content.tenant, content.pseudonyms, content.names)
     )
-    return _table(("at", "recipient", "kind", "action", "purpose", "fields"), rows)
+    columns = ("at", "recipient", "kind", "action", "purpose", "fields")
+    return Table(content.texts.noun("tile_accesses", 2), columns, rows)
 
 
-async def _table(columns: Sequence[str], rows: AsyncIterator[Sequence[str]]) -> AsyncIterator[bytes]:
-    yield BOM + _rows([columns])
+async def csv_file(table: Table) -> AsyncIterator[bytes]:
+    """Write a table as CSV, with an apostrophe before what could be a formula."""
+    yield BOM + _rows([table.columns])
     buffer: list[Sequence[str]] = []
-    async for row in rows:
+    async for row in table.rows:
         buffer.append(row)
         if len(buffer) >= ROWS_AT_A_TIME:
             yield _rows(buffer)
             buffer = []
     yield _rows(buffer)
+
+
+def workbook(content: Content) -> AsyncIterator[bytes]:
+    """Write all tables as one workbook.
+
+    Raises:
+        CannotOpen: a value does not open as part of its record.
+    """
+    tables = [collection_table(content, name) for name in content.head.collections]
+    return write_workbook(tables if content.portable else [*tables, accesses_table(content)])
 
 
 def _columns(fields: list[FieldDescription]) -> Iterator[str]:
@@ -149,9 +160,10 @@ def entries(content: Content) -> list[tuple[str, AsyncIterator[bytes]]]:
         ("data.json", data_file(content)),
         (SCHEMA, _single(schema())),
     ]
-    files += [(path, collection_table(content, name)) for name, path in tables.items()]
+    files.append((WORKBOOK, workbook(content)))
+    files += [(path, csv_file(collection_table(content, name))) for name, path in tables.items()]
     if not content.portable:
-        files.append(("accesses.csv", accesses_table(content)))
+        files.append(("accesses.csv", csv_file(accesses_table(content))))
     return files
 
 
