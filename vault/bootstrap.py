@@ -24,6 +24,8 @@ from vault.errors import Misconfigured, Unavailable
 from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
 from vault.periodic import PeriodicTasks
+from vault.policy.example import FILE as CONTROLLER
+from vault.policy.example import controller_of
 from vault.storage.database import Database
 from vault.storage.diagnosis import TITLES, VARIABLES, explained, place_of
 from vault.storage.migrate import is_current, upgrade
@@ -165,8 +167,13 @@ async def open_vault(
         await vault.close()
 
 
-async def init_vault(folder: Path, **overrides: Any) -> Settings:
+async def init_vault(folder: Path, *, controller: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Make a vault: folder, root key, databases, the default tenant, and a copy of the shipped policies to edit.
+
+    Args:
+        folder: a new or empty one.
+        controller: values for the policies' controller.toml, by key.
+        overrides: settings that take precedence over the environment.
 
     Raises:
         Misconfigured: the folder is not empty, or the key store contains keys of another root key.
@@ -175,6 +182,9 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
     made_keys = False
     try:
         settings = _with_root_key(folder, **overrides)
+        if controller:
+            text = controller_of(controller, shipped_policies())
+            (settings.policies / CONTROLLER).write_text(text, encoding="utf-8")
         await _require_unused(settings)
         await upgrade_databases(folder, **overrides)
         patient = settings.model_copy(update={"audit_deadline": INIT_SECONDS})  # no caller waits for an answer

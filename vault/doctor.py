@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -22,6 +21,7 @@ from vault.errors import NotFound, PolicyInvalid, VaultError
 from vault.health import MOST, TenantHealth, health_of
 from vault.letters.send import sender_of
 from vault.messaging.mail import Letter
+from vault.policy.example import example_left
 from vault.policy.policy_set import PolicySet
 from vault.storage.database import Database
 from vault.storage.diagnosis import TITLES, place_of
@@ -245,9 +245,9 @@ def _policies(vault: Vault, tenant: TenantId, label: str) -> Check:
         active = vault.services.policies.active(tenant)
     except NotFound as error:
         return _failed(name, error)
-    if active.policy_set.controller.name == _example_controller():
-        detail = "the controller is still the example: receipts, packages and certificates are signed in its name"
-        return _warning(name, detail, "edit controller.toml, then `cdv policy apply`")
+    left = example_left(active.policy_set, shipped_policies())
+    if left is not None:
+        return _warning(name, left.message, left.remedy)
     folder = policy_folder(vault.settings, tenant)
     if not folder.is_dir():
         return _warning(name, f"there is no folder {folder}", "put the policies in force there")
@@ -335,9 +335,3 @@ def _sender(vault: Vault) -> str:
     """Return the address that letters come from where the settings have none."""
     active = vault.services.policies.all_active()
     return sender_of(active[0].policy_set.controller) if active else ""
-
-
-def _example_controller() -> str:
-    """Return the name of the controller in the shipped policies, in whose name nothing should be signed."""
-    name: str = tomllib.loads((shipped_policies() / "controller.toml").read_text(encoding="utf-8"))["name"]
-    return name

@@ -18,9 +18,10 @@ from uvicorn.supervisors import Multiprocess
 
 from vault import logs
 from vault.api.app import create_app
-from vault.bootstrap import apply_folders, default_folder, open_vault, read_settings
+from vault.bootstrap import apply_folders, default_folder, open_vault, read_settings, shipped_policies
 from vault.errors import Misconfigured
 from vault.http.connection import Connection, Limits
+from vault.policy.example import example_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,9 +235,17 @@ async def _prepare(folder: Path) -> None:
     """Find faults while the operator is still at the terminal; put the folder's policies in force."""
     async with open_vault(folder) as vault:
         changed = await apply_folders(vault)
+        active = vault.services.policies.all_active()
     for tenant, is_new in changed.items():
         if is_new:
             log.info("policies applied", tenant=tenant)
+    for policies in active:
+        if example_left(policies.policy_set, shipped_policies()) is not None:
+            log.warning(
+                "the controller is still the example, and papers are signed in its name: edit controller.toml, then "
+                "`cdv policy apply`",
+                tenant=policies.decisions.tenant,
+            )
 
 
 def _calm_garbage_collector() -> None:

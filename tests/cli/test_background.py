@@ -60,6 +60,7 @@ def test_background_server_is_ready_when_the_command_returns_and_gone_after_stop
         f"  log      {vault_folder / LOG}",
         f"  stop     cdv stop --vault {vault_folder}",
     ]
+    assert "warning: the controller is still the example" in started.stderr
     stopped = run_cdv("stop")
     assert (stopped.returncode, stopped.stderr) == (0, f"stopped (process {server['pid']})\n")
     with pytest.raises(httpx.ConnectError):

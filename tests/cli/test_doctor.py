@@ -106,7 +106,12 @@ def test_ledger_in_another_folder_is_separate(in_vault, vault_folder, tmp_path, 
 
 def test_folder_that_is_not_in_force_and_one_with_mistakes(in_vault, vault_folder):
     controller = vault_folder / "policies" / "controller.toml"
-    controller.write_text(controller.read_text().replace("Example Retail Ltd", "Acme SE"))
+    text = controller.read_text().replace("Example Retail Ltd", "Acme SE")
+    controller.write_text(text)
+    in_vault.ok("policy", "apply")
+    assert "still the example: address, email," in checks(in_vault)["policies"]["detail"]
+    text = text.replace("retail.example", "acme.example").replace("1 Example Quay", "2 Dock Road")
+    controller.write_text(text.replace("555 0100", "555 0199"))
     in_vault.ok("policy", "apply")
     assert states(in_vault)["policies"] == "ok"
     controller.write_text(controller.read_text().replace("Acme SE", "Acme AG"))

@@ -13,6 +13,7 @@ import sys
 import httpx
 import pytest
 
+from vault.policy.policy_set import PolicySet
 from vault.server import _is_loopback, serve
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound
@@ -39,6 +40,101 @@ def test_git_adds_nothing_of_a_vault(cdv, tmp_path):
 def test_init_prints_the_folders_as_json(cdv, tmp_path):
     created = cdv.json("init", "mine")
     assert created == {"vault": str(tmp_path / "mine"), "policies": str(tmp_path / "mine" / "policies")}
+
+
+COMPANY = (
+    "--controller", 'Müller "Schuhe" GmbH', "--country", "DE", "--address", "Hauptstraße 1, 10115 Berlin",
+    "--email", "datenschutz@mueller.example", "--privacy-policy", "https://mueller.example/datenschutz",
+)  # fmt: skip
+
+
+def test_init_without_a_controller_says_what_is_the_examples(cdv):
+    text = cdv.ok("init", "mine")
+    assert "name, address, email, phone, url, privacy_policy, dpo.email" in text
+    warned = cdv("policy", "check", "mine").stderr
+    assert "warning: mine/policies/controller.toml:4: the controller is still the example" in warned
+
+
+def test_init_writes_the_controller_and_nothing_of_the_example_is_left(cdv, tmp_path):
+    text = cdv.ok("init", "mine", *COMPANY)
+    assert "the example" not in text
+    controller = PolicySet.from_folder(tmp_path / "mine" / "policies").controller
+    assert (controller.name, controller.country) == ('Müller "Schuhe" GmbH', "DE")
+    assert (controller.address, controller.email) == ("Hauptstraße 1, 10115 Berlin", "datenschutz@mueller.example")
+    assert controller.privacy_policy == "https://mueller.example/datenschutz"
+    # Of another company, or of another country: nothing signed may name them.
+    assert (controller.phone, controller.url, controller.dpo, controller.authority) == ("", "", None, None)
+    assert "the example" not in cdv("policy", "check", "mine").stderr
+    assert states_of_policies(cdv, "mine") == "ok"
+    cdv.ok("policy", "apply", "--vault", "mine")
+
+
+def states_of_policies(cdv, folder):
+    checks = json.loads(cdv("doctor", "--json", "--vault", folder).stdout)["checks"]
+    return next(check["state"] for check in checks if check["name"] == "policies")
+
+
+def test_what_init_is_not_given_is_named_as_the_examples(cdv):
+    text = cdv.ok("init", "mine", "--controller", "Acme SE", "--country", "DE")
+    assert "address, email, privacy_policy" in text
+    assert "name," not in text
+    warned = cdv("policy", "check", "mine").stderr
+    assert "still the example: address, email, privacy_policy" in warned
+    assert states_of_policies(cdv, "mine") == "warning"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--country", "Germoney", "is no country"),
+        ("--email", "at-mueller.example", "is no e-mail address"),
+        ("--privacy-policy", "mueller.example", "is no web address"),
+        ("--controller", " ", "a text"),
+        ("--controller", "x" * 201, "a text"),
+        ("--controller", "Two\nlines", "a text"),
+        ("--address", "x" * 301, "a text"),
+    ],
+)
+def test_controller_that_no_policy_may_have_makes_no_vault(cdv, tmp_path, option, value, said):
+    result = cdv("init", "mine", "--controller", "Acme SE", option, value)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert value.strip() == "" or value not in result.stderr
+    assert not (tmp_path / "mine").exists()
+
+
+def test_apply_and_serve_warn_of_the_example_controller(in_vault, vault_folder, monkeypatch, capsys):
+    class Bound(Exception):
+        """The port is about to be opened."""
+
+    def stop(*_given, **_named):
+        raise Bound
+
+    def served():
+        monkeypatch.setattr("vault.server.bound", stop)
+        with pytest.raises(Bound):
+            serve(vault_folder, host="127.0.0.1", port=0)
+        return capsys.readouterr().err
+
+    assert "warning: controller.toml:4: the controller is still the example" in in_vault("policy", "apply").stderr
+    assert "the controller is still the example" in served()
+    controller = vault_folder / "policies" / "controller.toml"
+    text = controller.read_text()
+    # To change the name alone is not enough: the address is on receipts too.
+    controller.write_text(text.replace("Example Retail Ltd", "Acme SE"))
+    assert "the example: address, email," in in_vault("policy", "apply").stderr
+    controller.write_text(renamed(text))
+    assert "the example" not in in_vault("policy", "apply").stderr
+    assert "the example" not in served()
+
+
+def renamed(text):
+    return (
+        text.replace("xample Retail Ltd", "xpert SE")
+        .replace("retail.example", "acme.example")
+        .replace("1 Example Quay", "2 Dock Road")
+        .replace("555 0100", "555 0199")
+    )
 
 
 def test_init_refuses_a_folder_that_is_not_empty(cdv, tmp_path):
@@ -69,8 +165,7 @@ def test_serve_runs_until_ctrl_c(in_vault, vault_folder):
     command = [sys.executable, "-m", "vault", "serve", "--vault", str(vault_folder), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as server:
         try:
-            output = json.loads(server.stderr.readline())
-            assert output["event"] == "listening"
+            output = next(line for line in map(json.loads, server.stderr) if line["event"] == "listening")
             transport = httpx.HTTPTransport(retries=5)  # the port is bound a moment before it is listened at
             with httpx.Client(base_url=f"http://127.0.0.1:{output['port']}", transport=transport, timeout=30) as client:
                 assert client.get("/healthz").status_code == 200

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from vault.cli.command import HERE, TOP_LEVEL, VaultFolder, command
-from vault.cli.output import note
+from vault.cli.output import note, warn
 from vault.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def start(folder: Path, options: Sequence[str]) -> None:
         except BaseException:
             process.terminate()
             raise
+    for event in _warnings(folder / LOG, begin):
+        warn(event)
     where = shlex.quote(str(folder))
     typer.echo(f"ready: {server.url}")
     typer.echo(f"  process  {server.pid}")
@@ -169,6 +171,12 @@ def _reason(log: Path, begin: int) -> StartFailed:
 
 def _written(log: Path, begin: int) -> list[str]:
     return log.read_bytes()[begin:].decode("utf-8", "replace").splitlines()
+
+
+def _warnings(log: Path, begin: int) -> list[str]:
+    """Return the warnings that the server wrote while it started."""
+    entries = [json.loads(line) for line in _written(log, begin) if line.startswith("{") and line.endswith("}")]
+    return [entry["event"] for entry in entries if entry.get("level") == "warning"]
 
 
 def _last_lines(log: Path, begin: int) -> str:

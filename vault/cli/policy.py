@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vault.bootstrap import apply_folders, policy_folder, read_settings
+from vault.bootstrap import apply_folders, policy_folder, read_settings, shipped_policies
 from vault.catalogue.notices import compare
 from vault.catalogue.toml_document import did_you_mean
 from vault.cli.command import (
@@ -34,6 +34,7 @@ from vault.governance.tenants import apply_policies
 from vault.governance.views import AppliedPolicies, PolicyChange, PolicyCheck, PolicyFinding
 from vault.policy.contacts import roles_reaching_everything
 from vault.policy.decision import Decisions
+from vault.policy.example import example_left
 from vault.policy.policy_set import PolicySet
 from vault.records.read import explain as explain_fields
 from vault.records.read import explain_rules
@@ -76,12 +77,14 @@ def check(
     except PolicyInvalid as error:
         _show_findings(checked, error, as_json=as_json)
         raise typer.Exit(FAILED) from None
-    writers = roles_reaching_everything(policy_set, tenant)
+    writers, warnings = roles_reaching_everything(policy_set, tenant), _warnings(policy_set)
     if as_json:
-        emit(PolicyCheck(version=policy_set.version, findings=[], reach_everything=writers))
+        emit(PolicyCheck(version=policy_set.version, findings=[], warnings=warnings, reach_everything=writers))
         return
     note(f"{checked}: no mistakes. {_counts(policy_set)}")
     note(f"version {policy_set.version}")
+    for found in warnings:
+        warn(f"{checked / found.file}:{found.line}: {found.message}\n    remedy: {found.remedy}")
     if writers:
         warn(f"can reach everything, because they may write an e-mail address or merge people: {', '.join(writers)}")
 
@@ -285,10 +288,15 @@ def _within(folder: Path) -> Path:
     return inner if inner.is_dir() and not (folder / "catalogue.toml").exists() else folder
 
 
+def _warnings(policy_set: PolicySet) -> list[PolicyFinding]:
+    left = example_left(policy_set, shipped_policies())
+    return [] if left is None else [PolicyFinding.model_validate(left)]
+
+
 def _show_findings(folder: Path, error: PolicyInvalid, *, as_json: bool) -> None:
     findings = [PolicyFinding.model_validate(finding) for finding in error.findings]
     if as_json:
-        emit(PolicyCheck(version=None, findings=findings, reach_everything=[]))
+        emit(PolicyCheck(version=None, findings=findings, warnings=[], reach_everything=[]))
         return
     for finding in findings:
         typer.echo(f"{folder / finding.file}:{finding.line}: {finding.message}")
@@ -302,14 +310,23 @@ def _counts(policy_set: PolicySet) -> str:
     return f"{counted(fields, 'field')}, {counted(purposes, 'purpose')}, {counted(rules, 'rule')}."
 
 
+def _warn_of_example(policy_set: PolicySet) -> None:
+    left = example_left(policy_set, shipped_policies())
+    if left is not None:
+        warn(f"{left.file}:{left.line}: {left.message}")
+
+
 async def _apply(opener: Opener, tenant: str | None) -> list[tuple[str, str, bool]]:
     async with opener.vault() as session:
         services = session.services
         if tenant is None:
             changes = await apply_folders(session.vault)
+            for name in changes:
+                _warn_of_example(services.policies.active(name).policy_set)
             return [(name, services.policies.active(name).version, changes[name]) for name in sorted(changes)]
         known = await known_tenant(services, tenant)
         policy_set = PolicySet.from_folder(policy_folder(session.vault.settings, known))
+        _warn_of_example(policy_set)
         return [(known, policy_set.version, await apply_policies(services, known, policy_set))]
 
 

@@ -11,7 +11,8 @@ import typer
 
 from vault.backup.gate import waiting
 from vault.backup.views import DatabaseState, DatabaseStates, DatabaseUpgrade, DatabaseUpgrades, PendingRestore
-from vault.bootstrap import databases_of, init_vault, read_settings, upgrade_databases
+from vault.bootstrap import databases_of, init_vault, read_settings, shipped_policies, upgrade_databases
+from vault.catalogue.company import COUNTRY, EMAIL, URL
 from vault.cli.background import announce as announce_server
 from vault.cli.background import start
 from vault.cli.command import (
@@ -27,22 +28,67 @@ from vault.cli.command import (
 )
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.errors import Unavailable
+from vault.policy.example import FILE as CONTROLLER
+from vault.policy.example import keys_left
 from vault.storage.database import Database
 from vault.storage.diagnosis import explained
 from vault.storage.migrate import is_current
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vault.backup.gate import Restore
+    from vault.catalogue.toml_document import Form
 
 
-@command(TOP_LEVEL, "cdv init my-vault", name="init")
+def _text(most: int, form: Form | None = None) -> Callable[[str], str]:
+    """Return a parser of an option that is written into controller.toml."""
+
+    def parse(typed: str) -> str:
+        if form is not None and not form.fits(typed):
+            raise typer.BadParameter(f"it {form.complaint}; {form.remedy}")
+        if not typed.strip() or len(typed) > most or not typed.isprintable():
+            raise typer.BadParameter(f"write a text on one line, 1 to {most} characters")
+        return typed
+
+    return parse
+
+
+@command(
+    TOP_LEVEL,
+    "cdv init my-vault",
+    "cdv init my-vault --controller 'Acme SE' --country DE --address 'Hauptstr. 1, 10115 Berlin' "
+    "--email privacy@acme.example --privacy-policy https://acme.example/privacy",
+    name="init",
+)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet, or an empty one.")],
+    controller: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", parser=_text(200), help="The company that signs papers."),
+    ] = None,
+    country: Annotated[
+        str | None, typer.Option(metavar="CC", parser=_text(2, COUNTRY), help="Its country, such as DE.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(metavar="TEXT", parser=_text(300), help="Its postal address.")] = None,
+    email: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", parser=_text(254, EMAIL), help="Where it is asked about data.")
+    ] = None,
+    privacy_policy: Annotated[
+        str | None, typer.Option(metavar="URL", parser=_text(500, URL), help="Where its privacy policy is.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Create a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit."""
+    """Create a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit.
+
+    The policies name an example company. The options write yours into `policies/controller.toml`.
+    """
     warn_of_variables()
-    settings = run(init_vault(folder))
+    values = {
+        "name": controller, "country": country, "address": address, "email": email, "privacy_policy": privacy_policy,
+    }  # fmt: skip
+    given = {key: value for key, value in values.items() if value is not None}
+    settings = run(init_vault(folder, controller=given))
     if as_json:
         emit({"vault": settings.vault, "policies": settings.policies})
         return
@@ -53,6 +99,11 @@ def init(
     typer.echo("  cdv.toml   settings")
     typer.echo("\nNext:")
     where = shlex.quote(str(folder))
+    left = keys_left((settings.policies / CONTROLLER).read_text(encoding="utf-8"), shipped_policies())
+    if left:
+        names = ", ".join(".".join(map(str, key)) for key in left)
+        typer.echo(f"  edit {where}/policies/{CONTROLLER}, where {names} are the example's, then:")
+        typer.echo(f"  cdv policy apply --vault {where}")
     typer.echo(f"  cdv apps add my-app --role fulfilment --vault {where}")
     typer.echo(f"  cdv serve --vault {where}")
 

@@ -109,6 +109,7 @@ class PolicyCheck(View):
 
     version: str | None
     findings: list[PolicyFinding]
+    warnings: Annotated[list[PolicyFinding], Field(description="What loads, and is likely not meant.")]
     reach_everything: Annotated[
         list[str],
         Field(
