@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 
 import asyncpg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from vault.audit.entry import EntryRefused
 from vault.audit.log import ENTRY, FEW, SUBJECTS_A_COMMIT, AuditLog
@@ -244,3 +245,66 @@ async def test_two_audit_logs_on_one_database_are_the_same_log(ledger, clock, da
     await asyncio.gather(*(item.append(entry) for item, entry in zip([ledger, other] * 20, entries, strict=True)))
     assert len((await other.entries("default", limit=100)).entries) == 40
     await other_node.close()
+
+
+async def _plan_of(ledger, **filters):
+    """Ask for a page; returns how the database finds its entries, and how many others it looks at."""
+    statements = []
+
+    def note(_connection, _cursor, statement, parameters, _context, _many):
+        if "audit_entry.body" in statement:
+            statements.append((statement, parameters))
+
+    database = ledger._database
+    engine = database._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        page = await ledger.entries("default", **filters)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    ((statement, parameters),) = statements
+    async with database.reading() as connection:
+        how = "EXPLAIN QUERY PLAN" if database.dialect == "sqlite" else "EXPLAIN (ANALYZE)"
+        steps = (await connection.exec_driver_sql(f"{how} {statement}", parameters)).all()
+    plan = "\n".join(str(step[-1]) for step in steps)
+    return page.entries, plan, sum(map(int, re.findall(r"Rows Removed by Filter: (\d+)", plan)))
+
+
+@pytest.mark.parametrize("way", ["newest", "before", "after"])
+async def test_a_rare_action_is_found_without_a_walk_through_the_log(ledger, database, way):
+    first = made(ledger, action="add-tenant")
+    await ledger.append(first)
+    rare = [made(ledger, action="read-audit") for _ in range(3)]
+    for number in range(6):
+        await asyncio.gather(*(ledger.append(made(ledger)) for _ in range(500)))
+        if number % 2 == 0:
+            await ledger.append(rare[number // 2])
+    last = made(ledger, action="add-tenant")
+    await ledger.append(last)
+    if database.dialect == "postgresql":
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql("ANALYZE audit_entry")
+    place = {"newest": {}, "before": {"before": last.id}, "after": {"after": first.id}}[way]
+
+    found, plan, looked = await _plan_of(ledger, action="read-audit", **place)
+
+    assert found == (rare if way == "after" else rare[::-1])
+    assert "ix_audit_entry_tenant_id_action_number" in plan, plan
+    assert looked == 0, plan
+
+
+async def test_the_entries_of_a_person_are_found_by_their_ids_whatever_the_action(ledger, database):
+    ada = random_id()
+    about = made(ledger, subjects=(ada,))
+    await ledger.append(about)
+    for _ in range(6):
+        await asyncio.gather(*(ledger.append(made(ledger)) for _ in range(500)))
+    if database.dialect == "postgresql":
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql("ANALYZE")
+
+    found, plan, looked = await _plan_of(ledger, subject=ada, action="read")
+
+    assert found == [about]
+    assert "ix_audit_entry_tenant_id_action_number" not in plan, plan
+    assert looked == 0, plan

@@ -187,3 +187,15 @@ def test_an_extension_is_no_part_of_the_index_nor_of_the_views_that_show_digits(
     assert phone.index_text(extended) == phone.index_text(number)
     for view in ("masked", "last_4", "country", "calling_code"):
         assert show("phone", view, extended, date(2026, 3, 5)) == show("phone", view, number, date(2026, 3, 5))
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "\U00020000", "+"])
+@pytest.mark.parametrize("domain", ["example.org", "EXAMPLE.org", "münchen.de"])
+def test_the_part_before_the_at_sign_has_64_octets_at_most(letter, domain):
+    size = len(letter.encode())
+    assert EMAIL(f"{letter * (64 // size)}@{domain}", {}).partition("@")[0] == letter * (64 // size)
+    for number in (64 // size + 1, 100 // size):
+        with pytest.raises(ValueProblem) as caught:
+            EMAIL(f"{letter * number}@{domain}", {})
+        assert caught.value.code == "too-long"
+        assert letter * 9 not in caught.value.detail

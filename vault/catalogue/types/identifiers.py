@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 EMAIL_LENGTH = 254
 """Octets of an address: RFC 3696, errata 1690."""
+LOCAL_LENGTH = 64
+"""Octets of the part before the ``@``: RFC 5321, section 4.5.3.1.1. Servers may refuse a longer one."""
 PHONE_INPUT = 64
 """Characters of a written phone number, punctuation included."""
 
@@ -58,7 +60,10 @@ def email(value: object, _options: Options) -> str:
     text = value.strip() if isinstance(value, str) and len(value) <= EMAIL_LENGTH else line_of(value, EMAIL_LENGTH)
     # The fast path spares an import the slow library. It accepts only addresses that email-validator accepts and writes
     # the same way, which the tests compare.
-    return plain_email(text) or _any_email(line_of(text, EMAIL_LENGTH))
+    address = plain_email(text) or _any_email(line_of(text, EMAIL_LENGTH))
+    if len(address.rpartition("@")[0].encode()) > LOCAL_LENGTH:
+        raise ValueProblem("too-long", f"must have at most {LOCAL_LENGTH} octets before the @")
+    return address
 
 
 def plain_email(text: str) -> str | None:
