@@ -53,6 +53,42 @@ def test_mistakes_have_file_line_and_remedy(cdv, draft):
     assert result.stderr == "error: the policies have 2 mistakes\n"
 
 
+def test_rule_that_opens_nothing_and_unread_file_are_warned_of(cdv, draft):
+    line = add_rule(draft, "p, receptionist, *, iban, read, customer-support, allow\n")
+    (draft / "word.de.toml").write_text("")
+    result = cdv("policy", "check", draft)
+    assert result.exit_code == 0
+    assert f"warning: {draft}/policy.csv:{line}: the rule opens nothing: customer-support does not need `iban`" in (
+        result.stderr
+    )
+    assert f"warning: {draft}/word.de.toml:1: the file is not read" in result.stderr
+    assert "did you mean `words.de.toml`?" in result.stderr
+    assert [found["code"] for found in cdv.json("policy", "check", draft)["warnings"]] == [
+        "unknown-file", "idle-rule", "example-controller",
+    ]  # fmt: skip
+    assert cdv("policy", "check", draft, "--strict").exit_code == 1
+
+
+def test_unread_file_is_shown_next_to_the_mistake_that_it_causes(cdv, draft):
+    (draft / "retention.toml").rename(draft / "retentions.toml")
+    result = cdv("policy", "check", draft)
+    assert result.exit_code == 1
+    assert "retention.toml:1: the file is not there" in result.stdout
+    assert "did you mean `retention.toml`?" in result.stderr
+
+
+def test_rules_of_a_spreadsheet_with_semicolons_are_one_mistake(cdv, draft):
+    path = draft / "policy.csv"
+    rules = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    path.write_text("\n".join(line.replace(",", ";") for line in rules))
+    result = cdv("policy", "check", draft)
+    assert result.stdout.splitlines() == [
+        f"{draft}/policy.csv:1: the columns are separated by semicolons, here and maybe on other lines",
+        "    remedy: save the file with commas between the columns",
+    ]
+    assert "error: the policies have 1 mistake\n" in result.stderr
+
+
 def test_mistakes_as_json(cdv, draft):
     import json
 
@@ -312,6 +348,23 @@ def test_invalid_policies_are_not_compared(in_vault, newer_policies):
     result = in_vault("notices", "diff", "marketing@3", "marketing@4", "--policies", newer_policies)
     assert result.exit_code == 1
     assert "marketing@4.md:1: the notice has no front matter" in result.stderr
+
+
+def test_changed_text_of_a_notice_in_force_is_found_by_a_check_of_the_vaults_folder(in_vault, cdv, vault_folder):
+    file = vault_folder / "policies" / "notices" / "marketing@3.md"
+    file.write_text(MARKETING + "\nAnd more.\n")
+    for folder in ((), (vault_folder,), (vault_folder / "policies",)):
+        result = in_vault("policy", "check", *folder)
+        assert result.exit_code == 1
+        assert "notices/marketing@3.md:1: marketing@3 has been in force with another text" in result.stdout
+    # Another folder, or no vault: there is nothing in force to compare with.
+    draft = shutil.copytree(vault_folder / "policies", vault_folder.parent / "draft")
+    assert in_vault("policy", "check", draft).exit_code == 0
+    assert cdv("policy", "check", vault_folder / "policies").exit_code == 0
+    (vault_folder / "data.sqlite").unlink()
+    unreachable = in_vault("policy", "check")
+    assert unreachable.exit_code == 0
+    assert "warning: the notices are not compared with those in force: " in unreachable.stderr
 
 
 def test_changed_text_of_a_notice_needs_a_new_version(in_vault, vault_folder):

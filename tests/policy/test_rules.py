@@ -100,3 +100,23 @@ def test_a_role_reaches_all_its_bases():
     assert table.reach("a") == {"a", "b", "support"}
     assert table.reach("support") == {"support"}
     assert table.roles == {"a", "b", "c", "support"}
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_separators_are_one_mistake(sign, name):
+    rules = [GOOD.replace(", ", sign), GOOD.replace(", ", sign), f'"g"{sign}"sales"{sign}"support"']
+    (found,) = findings_of(shipped() | {"policy.csv": "\n".join(rules)})
+    assert (found.line, found.code) == (1, "wrong-columns")
+    assert name in found.message
+
+
+def test_one_mistake_of_many_lines_is_said_once():
+    rules = [f"q, role-{number}, *, email, read, customer-support, allow" for number in range(20)]
+    (found,) = findings_of(shipped() | {"policy.csv": "\n".join((GOOD, *rules))})
+    assert found.line == 2
+    assert found.message.endswith("; so on 19 more lines (3, 4, 5, …)")
+
+
+def test_the_same_mistake_of_few_lines_is_said_for_each():
+    found = findings_of(shipped() | {"policy.csv": f"{GOOD}\nq\nq\nq"})
+    assert [each.line for each in found] == [2, 3, 4]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -344,6 +345,8 @@ class Lines:
 
 
 FOLDER = "policies"
+MOST_ALIKE: Final = 3
+"""The number of findings with the same words that are told one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,10 +374,12 @@ class Findings:
         self._items.append(Finding(file, line, message, remedy, code))
 
     def sorted(self) -> tuple[Finding, ...]:
-        """Return the findings by file and line, each once."""
-        return tuple(
-            sorted(set(self._items), key=lambda finding: (finding.file, finding.line, finding.code, finding.message))
-        )
+        """Return the findings by file and line, each once, and one that many lines of a file have once as a whole."""
+        alike: defaultdict[tuple[str, ...], set[Finding]] = defaultdict(set)
+        for item in self._items:
+            alike[item.file, item.code, item.message, item.remedy].add(item)
+        found = [finding for group in alike.values() for finding in _merged(group)]
+        return tuple(sorted(found, key=lambda finding: (finding.file, finding.line, finding.code, finding.message)))
 
     def about(self, *files: str) -> bool:
         """Return whether some files have findings."""
@@ -382,6 +387,16 @@ class Findings:
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def _merged(alike: set[Finding]) -> Iterable[Finding]:
+    """Return findings that differ in their lines alone, or one for all if they are too many to read."""
+    if len(alike) <= MOST_ALIKE:
+        return alike
+    first, *rest = sorted(alike, key=lambda finding: finding.line)
+    lines = ", ".join(str(finding.line) for finding in rest[:MOST_ALIKE])
+    more = ", …" if len(rest) > MOST_ALIKE else ""
+    return [replace(first, message=f"{first.message}; so on {len(rest)} more lines ({lines}{more})")]
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -27,7 +27,7 @@ from vault.cli.command import (
 )
 from vault.cli.output import FAILED, emit, note, warn
 from vault.consent.expiry import ask_again
-from vault.errors import InvalidInput, Misconfigured, NotFound, PolicyInvalid
+from vault.errors import InvalidInput, Misconfigured, NotFound, PolicyInvalid, VaultError
 from vault.governance.policy_difference import PolicyDifference, changed_lines, difference
 from vault.governance.query import notice_list
 from vault.governance.tenants import apply_policies
@@ -35,15 +35,17 @@ from vault.governance.views import AppliedPolicies, PolicyChange, PolicyCheck, P
 from vault.policy.contacts import roles_reaching_everything
 from vault.policy.decision import Decisions
 from vault.policy.example import example_left
+from vault.policy.lint import idle_rules, unknown_files
 from vault.policy.policy_set import PolicySet
 from vault.records.read import explain as explain_fields
 from vault.records.read import explain_rules
 from vault.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from vault.catalogue.notices import Changes, Notice, Piece
+    from vault.catalogue.toml_document import Finding
 
 group = make_group(
     "cdv policy check policies",
@@ -65,28 +67,40 @@ def check(
     policies: Policies = None,
     vault: VaultFolder = HERE,
     tenant: Tenant = DEFAULT,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a policy folder; lists mistakes with file, line and remedy. Exit status 1 if there are any."""
+    """Check a policy folder; lists mistakes with file, line and remedy. Exit status 1 if there are any.
+
+    It warns of rules that open nothing and of files that are not read. The vault's own folder is compared with its
+    notices in force as well.
+    """
     if folder is not None and policies is not None:
         raise typer.BadParameter("name the folder once: by --policies or by itself")
     named = policies or folder
     checked = _default_folder(vault, tenant) if named is None else _within(named)
+    unread = unknown_files(checked)
     try:
         policy_set = PolicySet.from_folder(checked)
+        _compare_with_vault(vault, tenant, checked, policy_set)
     except PolicyInvalid as error:
-        _show_findings(checked, error, as_json=as_json)
+        _show_findings(checked, error, unread, as_json=as_json)
         raise typer.Exit(FAILED) from None
-    writers, warnings = roles_reaching_everything(policy_set, tenant), _warnings(policy_set)
+    writers = roles_reaching_everything(policy_set, tenant)
+    left = example_left(policy_set, shipped_policies())
+    warnings = [*unread, *idle_rules(policy_set, tenant), *([left] if left else [])]
     if as_json:
-        emit(PolicyCheck(version=policy_set.version, findings=[], warnings=warnings, reach_everything=writers))
-        return
-    note(f"{checked}: no mistakes. {_counts(policy_set)}")
-    note(f"version {policy_set.version}")
-    for found in warnings:
-        warn(f"{checked / found.file}:{found.line}: {found.message}\n    remedy: {found.remedy}")
-    if writers:
-        warn(f"can reach everything, because they may write an e-mail address or merge people: {', '.join(writers)}")
+        version, shown = policy_set.version, _views(warnings)
+        emit(PolicyCheck(version=version, findings=[], warnings=shown, reach_everything=writers))
+    else:
+        note(f"{checked}: no mistakes. {_counts(policy_set)}")
+        note(f"version {policy_set.version}")
+        _show_warnings(checked, warnings)
+        if writers:
+            names = ", ".join(writers)
+            warn(f"can reach everything, because they may write an e-mail address or merge people: {names}")
+    if strict and warnings:
+        raise typer.Exit(FAILED)
 
 
 @command(group, "cdv policy apply --vault my-vault", "cdv policy apply --tenant brand-two")
@@ -288,20 +302,49 @@ def _within(folder: Path) -> Path:
     return inner if inner.is_dir() and not (folder / "catalogue.toml").exists() else folder
 
 
-def _warnings(policy_set: PolicySet) -> list[PolicyFinding]:
-    left = example_left(policy_set, shipped_policies())
-    return [] if left is None else [PolicyFinding.model_validate(left)]
+def _compare_with_vault(vault: Path, tenant: str, checked: Path, policy_set: PolicySet) -> None:
+    """Compare the vault's own folder with its notices in force, as applying it would.
+
+    Raises:
+        PolicyInvalid: a notice that is in use has changed.
+    """
+    try:
+        if policy_folder(read_settings(vault), tenant).resolve() != checked.resolve():
+            return
+    except Misconfigured:
+        return  # no vault: there is nothing to compare with
+    try:
+        run(_check_notices(Opener(vault, tenant), policy_set))
+    except PolicyInvalid:
+        raise
+    except VaultError as error:
+        warn(f"the notices are not compared with those in force: {error.detail}")
 
 
-def _show_findings(folder: Path, error: PolicyInvalid, *, as_json: bool) -> None:
-    findings = [PolicyFinding.model_validate(finding) for finding in error.findings]
+async def _check_notices(opener: Opener, policy_set: PolicySet) -> None:
+    async with opener.session() as session:
+        await session.services.policies.check_notices(session.tenant, policy_set)
+
+
+def _show_findings(folder: Path, error: PolicyInvalid, unread: list[Finding], *, as_json: bool) -> None:
+    findings = _views(error.findings)
     if as_json:
-        emit(PolicyCheck(version=None, findings=findings, warnings=[], reach_everything=[]))
+        emit(PolicyCheck(version=None, findings=findings, warnings=_views(unread), reach_everything=[]))
         return
     for finding in findings:
         typer.echo(f"{folder / finding.file}:{finding.line}: {finding.message}")
         typer.echo(f"    remedy: {finding.remedy}")
+    _show_warnings(folder, unread)
     typer.echo(f"error: {error.detail}", err=True)
+
+
+def _show_warnings(folder: Path, warnings: Iterable[Finding]) -> None:
+    for found in warnings:
+        warn(f"{folder / found.file}:{found.line}: {found.message}\n    remedy: {found.remedy}")
+
+
+def _views(findings: Iterable[object]) -> list[PolicyFinding]:
+    return [PolicyFinding.model_validate(finding) for finding in findings]
 
 
 def _counts(policy_set: PolicySet) -> str:

@@ -98,7 +98,20 @@ _COLUMNS = {
     "p": "p, role, tenant, resource, action, purpose, allow|deny",
     "g": "g, role, base",
 }
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _CELL = re.compile(r"[A-Za-z0-9_.*:@-]{1,200}")
+
+
+def _separator(line: str) -> str | None:
+    """Return what separates the columns of a rule instead of commas, or None."""
+    return next(
+        (
+            name
+            for sign, name in _SEPARATORS.items()
+            if line.partition(sign)[0].strip(' "') in _COLUMNS and sign in line
+        ),
+        None,
+    )
 
 
 class RuleReader:
@@ -117,6 +130,7 @@ class RuleReader:
         self._rules: dict[Rule, Rule] = {}
         self._bases: dict[str, dict[str, int]] = {}
         self._canonical: dict[str, str | None] = {}
+        self._separated: dict[str, int] = {}
 
     def read(self, text: str) -> RuleTable:
         """Read the whole file."""
@@ -124,13 +138,16 @@ class RuleReader:
             stripped = line.strip()
             if stripped and not stripped.startswith("#"):
                 self._line(number, stripped)
+        self._check_separators()
         self._check_bases()
         return RuleTable(tuple(self._rules.values()), {role: frozenset(bases) for role, bases in self._bases.items()})
 
     def _line(self, number: int, line: str) -> None:
         cells = [cell.strip() for cell in line.split(",")]
         form = _COLUMNS.get(cells[0])
-        if form is None:
+        if form is None and (separator := _separator(line)) is not None:
+            self._separated.setdefault(separator, number)
+        elif form is None:
             self._note(number, "wrong-columns", "the line is neither a rule nor a role", f"write `{_COLUMNS['p']}`")
         elif len(cells) != form.count(",") + 1:
             message = f"the line has {len(cells)} columns instead of {form.count(',') + 1}"
@@ -239,6 +256,12 @@ class RuleReader:
         if base in bases:
             self._note(number, "duplicate", f"line {bases[base]} says the same", "keep one of the two lines")
         bases.setdefault(base, number)
+
+    def _check_separators(self) -> None:
+        """Say once what a spreadsheet does to every line."""
+        for separator, number in self._separated.items():
+            message = f"the columns are separated by {separator}, here and maybe on other lines"
+            self._note(number, "wrong-columns", message, "save the file with commas between the columns")
 
     def _check_bases(self) -> None:
         table = RuleTable((), {role: frozenset(bases) for role, bases in self._bases.items()})

@@ -204,6 +204,15 @@ class Policies:
         await connection.execute(insert(POLICY_VERSION).values(VERSIONS.seal(keys, row)))
         return Applied(row["id"], changed=True, number=row["row_version"])
 
+    async def check_notices(self, tenant: str, policy_set: PolicySet) -> None:
+        """Check a folder that is not applied, as :meth:`record` does.
+
+        Raises:
+            PolicyInvalid: a notice that is in use has changed.
+        """
+        async with self._database.reading() as connection:
+            await _new_texts(connection, tenant, policy_set, self._clock.now().date())
+
     async def _least(self, tenant: TenantId) -> int:
         """Return the least number of a version that may be in force; 0 if none was."""
         least = await self._keyring.least_versions(tenant, [THE_ONE])
@@ -373,13 +382,7 @@ async def _keep(connection: AsyncConnection, tenant: str, policy_set: PolicySet,
     Raises:
         PolicyInvalid: the text of a version has changed that people may have agreed to already.
     """
-    texts = {notice.digest: notice for notice in policy_set.notices.texts()}
-    if not texts:
-        return
-    existing = await _kept(connection, tenant, _TEXT.notice.in_(sorted({notice.id for notice in texts.values()})))
-    digests = {notice.digest for notice in existing}
-    new = [notice for digest, notice in texts.items() if digest not in digests]
-    _check_unchanged(new, existing, now.date())
+    new = await _new_texts(connection, tenant, policy_set, now.date())
     rows = [
         {
             "tenant_id": tenant,
@@ -393,6 +396,18 @@ async def _keep(connection: AsyncConnection, tenant: str, policy_set: PolicySet,
     ]
     if rows:
         await connection.execute(insert(NOTICE_TEXT), rows)
+
+
+async def _new_texts(connection: AsyncConnection, tenant: str, policy_set: PolicySet, day: date) -> list[Notice]:
+    """Return the texts of a folder that are not stored yet; raises PolicyInvalid for a changed one that is in use."""
+    texts = {notice.digest: notice for notice in policy_set.notices.texts()}
+    if not texts:
+        return []
+    existing = await _kept(connection, tenant, _TEXT.notice.in_(sorted({notice.id for notice in texts.values()})))
+    digests = {notice.digest for notice in existing}
+    new = [notice for digest, notice in texts.items() if digest not in digests]
+    _check_unchanged(new, existing, day)
+    return new
 
 
 def _check_unchanged(new: list[Notice], existing: list[KeptNotice], day: date) -> None:
