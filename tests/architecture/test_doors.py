@@ -19,6 +19,7 @@ SEALING = {
     "vault.consent.record",  # for types only
     "vault.consent.transaction",
     "vault.erasure.start",  # for types only
+    "vault.erasure.letter",
     "vault.erasure.verify",
     "vault.erasure.execute",
     "vault.lifecycle.key_fence",  # for types only
@@ -56,6 +57,7 @@ UNSEALING = {
     "vault.consent.expiry",  # is this a child? nobody sees the date
     "vault.consent.transaction",
     "vault.erasure.start",  # what staff keep from an erasure; names and days, and nobody sees the reason
+    "vault.erasure.letter",  # where the letter about the erasure goes; nobody sees it
     "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
     # ids and addresses, for their tombstones; and seals again what stays under the one key that stays
     "vault.erasure.execute",
@@ -191,5 +193,5 @@ def test_sensitive_values_are_revealed_where_they_are_used():
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reveal"
     }
-    revealing = ("vault.identity.codes", "vault.letters.send", "vault.recipients.webhooks")
+    revealing = ("vault.erasure.letter", "vault.identity.codes", "vault.letters.send", "vault.recipients.webhooks")
     assert all(inside(name, "vault.cli", "vault.principals", "vault.crypto", *revealing) for name in results), results

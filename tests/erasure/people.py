@@ -41,14 +41,14 @@ async def buy(node, subject, moment=LATELY, order="order-1"):
     return created.json()["id"]
 
 
-async def ask(node, subject, *, scope=None, details=None, state="in_progress", kind="erasure") -> UUID:
+async def ask(node, subject, *, scope=None, details=None, state="in_progress", kind="erasure", language="en") -> UUID:
     """Insert a request as it is after its approval and start."""
     now = node.services.clock.now()
     due = Due(date(2026, 4, 7), "Art. 12(3) GDPR")
     whom = UUID(str(subject))
     request = Request(
         id=new_id(), subject=whom, kind=kind, state=state, regime="gdpr", jurisdiction="DE", received_at=now,
-        due=due, internal_due=due, scope=scope or Scope(),
+        due=due, internal_due=due, scope=scope or Scope(), language=language,
     )  # fmt: skip
     sealed = None
     if details is not None:

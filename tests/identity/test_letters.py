@@ -31,6 +31,8 @@ CODES = {
     "reason": "complexity",
     "ground": "excessive",
     "change": "replaced",
+    "erased": "Everything is gone.",
+    "kept": "",
 }
 SHOP = Controller(
     name="Example Retail Ltd", email="privacy@retail.example", url="https://retail.example",

@@ -71,7 +71,8 @@ CLASSES: dict[str, list[Part]] = {
             "an erasure shows nothing; a forged one destroys what its row names, as deleting rows would",
             *("tenant_id", "id", "request_id", "subject_id", "state", "started_at", "changed_at", "finished_at"),
             *("key_version", "body", "certificate"),
-        )
+        ),
+        sealed("addressee"),
     ],
     "external_ref": [
         digest("digest"),

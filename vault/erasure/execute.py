@@ -32,6 +32,7 @@ from vault.consent.model import ConsentState
 from vault.consent.model import pack as pack_state
 from vault.consent.model import unpack as unpack_state
 from vault.crypto.seal import record_aad
+from vault.erasure.letter import Addressee, find_addressee
 from vault.erasure.start import claims_of
 from vault.erasure.verdict import (
     decide,
@@ -275,6 +276,7 @@ class Execution:
         data: of the subject, whose row is locked.
         claims: what staff keep for legal claims.
         is_replay: whether this repeats an erasure after a restore.
+        addressee: to whom the letter about it goes.
     """
 
     services: Services
@@ -288,6 +290,7 @@ class Execution:
     claims: Sequence[LegalClaim]
     scope: Scope
     is_replay: bool
+    addressee: Addressee
 
     @property
     def subject(self) -> SubjectId:
@@ -330,6 +333,8 @@ async def execute_erasure(
         await services.keyring.index_keys(tenant),
         await services.keyring.token_key(tenant),
     )
+    # Before the transaction, as it asks both databases. After a restore no second letter is sent.
+    addressee = Addressee() if replayed is not None else await find_addressee(services, tenant, erasure)
     async with services.data.transaction() as connection:
         # Requests are locked before the subject's row (the global lock order), to avoid a deadlock.
         requests = await requests_of(connection, tenant, [subject], lock=True)
@@ -352,7 +357,7 @@ async def execute_erasure(
         verdicts = without_later_values(verdicts, data.records, current.facts.rests)
         execution = Execution(
             services, connection, tenant, secrets, current, data, verdicts, now, claims, scope,
-            is_replay=replayed is not None,
+            is_replay=replayed is not None, addressee=addressee,
         )  # fmt: skip
         await (_erase_whole(execution) if current.is_whole else _erase_part(execution))
 
@@ -498,12 +503,13 @@ async def _save(execution: Execution, erased: ErasedSubject, **facts: Any) -> No
         policy=execution.policy_set.version,
     )
     await execution.services.audit_log.append_in(execution.connection, [entry])
-    facts |= {"lines": summary, "erased_at": execution.now, "entry": entry_id}
+    facts |= {"lines": summary, "erased_at": execution.now, "entry": entry_id, "letter": execution.addressee.outcome}
     saved = replace(
         execution.erasure,
         state="taken",
         changed_at=execution.now,
         key_version=erased.key_version,
+        addressee=execution.addressee.seal(execution.tenant, execution.erasure, execution.secrets.subject),
         facts=replace(execution.erasure.facts, **facts),
     )
     await save_erasure(execution.connection, execution.tenant, saved)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from vault.clock import rfc3339
 from vault.crypto.seal import record_aad
 from vault.crypto.signing import BadDocument, check, sign
+from vault.erasure.letter import tell_person
 from vault.erasure.views import ErasureCheck
 from vault.errors import CannotOpen, Conflict
 from vault.ids import SubjectId
@@ -116,7 +117,14 @@ async def advance(
         current = await find_erasure(connection, tenant, erasure, lock=True)
         # A step that was killed after its commit is called again, and finds its work done.
         if current is not None and current.state == before:
-            done = replace(current, state=after, changed_at=services.clock.now(), facts=replace(current.facts, **facts))
+            # No address outlives the step before the keys are destroyed, whichever way led here.
+            done = replace(
+                current,
+                state=after,
+                changed_at=services.clock.now(),
+                addressee=None,
+                facts=replace(current.facts, **facts),
+            )
             await save_erasure(connection, tenant, done)
 
 
@@ -271,11 +279,12 @@ def _kept(policy_set: PolicySet, line: Line) -> dict[str, Any]:
 
 
 PROOF: Final[tuple[tuple[str, State, Proof], ...]] = (
+    ("tell", "taken", tell_person),
     ("destroy-keys", "taken", destroy_keys),
     ("scrub", "destroyed", scrub),
     ("check", "scrubbed", check_remains),
     ("certify", "checked", certify),
 )
-"""The steps of the proof: the name of each, the state in which an erasure needs it, and what is done.
+"""The letter and the steps of the proof: the name of each, the state in which an erasure needs it, and what is done.
 
 A function returns the seconds until it is to be called again, or None when it is done."""

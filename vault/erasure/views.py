@@ -55,6 +55,14 @@ class ErasureProgress(View):
     state: Annotated[str, Field(examples=["done"])]
     started_at: Moment
     finished_at: Moment | None
+    letter: Annotated[
+        str | None,
+        Field(
+            examples=["sent"],
+            description="How the letter to the person ended: `sent`, or why it could not be sent, such as "
+            "`no-contact`; null: not yet, or none was due.",
+        ),
+    ]
 
 
 class ErasureList(View):

@@ -4,10 +4,11 @@ A process may die in any of them: repeated, each step takes effect once.
 
 1. ``begin``: one row for the erasure, however many requests there are.
 2. ``take-away``: one transaction deletes what goes, reseals what stays, and notifies recipients.
-3. ``destroy-keys``: the older keys are destroyed. From here on no copy opens, and no backup.
-4. ``scrub``: deleted rows leave the databases' files.
-5. ``check``: the files and rows are scanned, and nothing is found.
-6. ``certify``: the certificate is signed, and the erasure ends.
+3. ``tell``: the person is told by letter, and the address is let go (:mod:`vault.erasure.letter`).
+4. ``destroy-keys``: the older keys are destroyed. From here on no copy opens, and no backup.
+5. ``scrub``: deleted rows leave the databases' files.
+6. ``check``: the files and rows are scanned, and nothing is found.
+7. ``certify``: the certificate is signed, and the erasure ends.
 
 Keys that other nodes have destroyed are evicted from this node's memory within seconds (:class:`KeyEviction`).
 """
@@ -82,7 +83,7 @@ ERASURE: Final = RequestKind(
     ),
     needs_fresh_identity=True,
     erases=True,
-    sends_letter=False,  # No address is left to write to.
+    sends_letter=False,  # the step `tell` writes one, as long as there is an address
 )  # fmt: skip
 """The request for erasure (Art. 17 GDPR; Cal. Civ. Code § 1798.105)."""
 POLL_SECONDS: Final = 2.0

@@ -46,6 +46,8 @@ LANGUAGES: Final = ("en", "de", "fr")
 MAIN: Final = "en"
 _FOLDER: Final = Path(__file__).parent / "texts"
 _UNNAMED: Final = "Customer Data Vault"
+SENDER_SHOWN: Final = 60
+"""Characters of the controller's name in a subject."""
 
 
 class Text(NamedTuple):
@@ -94,8 +96,10 @@ def write(name: str, language: str, controller: Controller, codes: Mapping[str, 
         "contact": _office(controller) or controller.url or "-",
         "place": controller.url or controller.name or _UNNAMED,
     }
-    body = f"{letter['body']}\n{texts['end']}".strip("\n") + "\n"
-    return Text(language, letter["subject"], body.format_map({**words, **fixed}))
+    body = f"{letter['body']}\n\n{texts['end']}".strip("\n") + "\n"
+    # Whose letter it is has to be seen in a list of letters. The name is no text of ours, so it is not filled in.
+    subject = f"{controller.name[:SENDER_SHOWN]}: {letter['subject']}" if controller.name else letter["subject"]
+    return Text(language, subject, body.format_map({**words, **fixed}))
 
 
 def sender_of(controller: Controller) -> str:
@@ -107,11 +111,23 @@ def _office(controller: Controller) -> str:
     return controller.email if controller.dpo is None else controller.dpo.email
 
 
+def phrases(language: str, table: str) -> Mapping[str, str]:
+    """Return a table of texts that are parts of letters."""
+    phrases: Mapping[str, str] = _texts(language)[table]
+    return phrases
+
+
+def in_words(language: str, key: str, value: object) -> str:
+    """Write a code in words, as :func:`write` does."""
+    return _in_words(_texts(language), key, value)
+
+
 def _in_words(texts: dict[str, Any], key: str, value: object) -> str:
     if isinstance(value, datetime):
         value = value.date()
     if isinstance(value, date):
-        return str(texts["date"]).format(day=value.day, month=texts["months"][value.month - 1], year=value.year)
+        day = texts["first"] if value.day == 1 else value.day
+        return str(texts["date"]).format(day=day, month=texts["months"][value.month - 1], year=value.year)
     return str(texts.get(f"{key}s", {}).get(str(value), value))
 
 
@@ -240,7 +256,7 @@ class LetterContent(NamedTuple):
         name: a letter of ``texts/``: ``request-received`` (kind, id, due), ``request-identity`` (kind, id),
             ``request-extended`` (kind, id, due, reason), ``request-rejected`` (kind, id, ground),
             ``request-completed`` (kind, id), ``package-ready`` (kind, id, until), ``restriction-lifting`` (on),
-            ``contact-changed`` (id, on, change, until).
+            ``contact-changed`` (id, on, change, until), ``erasure-completed`` (kind, id, erased, kept).
         codes: ids, dates and codes, never a value.
         language: of the request; by default that of the profile.
     """
@@ -277,7 +293,7 @@ async def notify_person(services: Services, tenant: TenantId, subject: UUID | No
         return _unsent("mail-not-configured", tenant)
     try:
         contact = None if subject is None else await find_contact(services, tenant, SubjectId(subject))
-        return await _deliver(services, tenant, contact, content)
+        return await deliver(services, tenant, contact, content)
     except VaultError as error:
         return _not_written(tenant, error)
 
@@ -294,12 +310,17 @@ async def notify_formerly(services: Services, tenant: TenantId, change: ContactC
     if not services.mail.configured:
         return _unsent("mail-not-configured", tenant)
     try:
-        return await _deliver(services, tenant, await find_former_contact(services, tenant, change), content)
+        return await deliver(services, tenant, await find_former_contact(services, tenant, change), content)
     except VaultError as error:
         return _not_written(tenant, error)
 
 
-async def _deliver(services: Services, tenant: TenantId, contact: Contact | None, content: LetterContent) -> Outcome:
+async def deliver(services: Services, tenant: TenantId, contact: Contact | None, content: LetterContent) -> Outcome:
+    """Send a letter to a known contact, within the limits of letters a day, and record it.
+
+    Raises:
+        VaultError: a database does not answer.
+    """
     if contact is None:
         return _unsent("no-contact", tenant)
     outcome: Outcome = "sent"

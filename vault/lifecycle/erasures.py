@@ -1,4 +1,7 @@
-"""The register of erasures in the database: ids, names, codes and times, and no value of a subject."""
+"""The register of erasures in the database: ids, names, codes and times.
+
+The one value in it is the sealed address of a letter that is still to be sent; it goes before the keys are destroyed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class ErasureRow(DataTable, table=True):
     """An erasure: its state, what it erased and kept, and the certificate at its end.
 
     ``key_version`` is the version of the data key under which the rest was resealed. A writer with an older one has
-    missed the erasure, and must not seal with it.
+    missed the erasure, and must not seal with it. ``addressee`` is to whom the letter about the erasure goes, sealed,
+    until it is sent or given up.
     """
 
     __tablename__ = "erasure"
@@ -59,6 +63,7 @@ class ErasureRow(DataTable, table=True):
     key_version: int | None = column(Integer, nullable=True)
     body: bytes = column(LargeBinary)
     certificate: bytes | None = column(LargeBinary, nullable=True)
+    addressee: bytes | None = column(LargeBinary, nullable=True)
 
 
 ERASURE = table_of(ErasureRow)
@@ -112,6 +117,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
             :data:`RETENTION`, a retention period has ended.
         rests: for an erasure in part after a hold, until when the erased values were collected, by whole field name.
         resumes: the erasures that the hold had stopped.
+        letter: how the letter to the person ended: ``sent``, or why none could be sent; None: not yet, or none is due.
+        tries: how often the relay has not taken it.
     """
 
     scope: Scope = Scope()
@@ -127,6 +134,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: str | None = None
     rests: dict[str, datetime] = {}
     resumes: tuple[UUID, ...] = ()
+    letter: str | None = None
+    tries: int = 0
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +144,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request: the first one that asked for it; None if there was none.
         key_version: of the data key that stays; None if nothing stayed, or nothing is erased yet.
+        addressee: to whom the letter about it is still to be sent, sealed.
     """
 
     id: UUID
@@ -147,6 +157,12 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     key_version: int | None = None
     facts: Facts = Facts()
     certificate: bytes | None = None
+    addressee: bytes | None = None
+
+    @property
+    def letter(self) -> str | None:
+        """Return how the letter to the person ended."""
+        return self.facts.letter
 
     @property
     def is_whole(self) -> bool:
@@ -301,6 +317,7 @@ def _columns(erasure: Erasure) -> dict[str, Any]:
         "key_version": erasure.key_version,
         "body": _encode(erasure.facts),
         "certificate": erasure.certificate,
+        "addressee": erasure.addressee,
     }
 
 
@@ -316,4 +333,5 @@ def _read(row: Any) -> Erasure:
         key_version=row.key_version,
         facts=_facts.decode(row.body),
         certificate=row.certificate,
+        addressee=row.addressee,
     )

@@ -275,9 +275,14 @@ class RetainedData:
 
 
 class LifecycleData(RetainedData):
-    """Erasures: the proof that they happened."""
+    """Erasures: the proof that they happened. The address of a letter that is still to be sent goes before the keys."""
 
     tables: tuple[Table, ...] = (ERASURE,)
+
+    async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
+        """Count the erasures that still have an address."""
+        theirs = *rows_of(ERASURE, tenant, [erasure.subject]), ERASURE.c.addressee.is_not(None)
+        return (await connection.execute(select(func.count()).select_from(ERASURE).where(*theirs))).scalar_one()
 
     async def move(self, merge: MergeContext) -> None:
         """Delete the duplicate's erasures that have not taken anything yet.
