@@ -308,6 +308,9 @@ async def test_the_page_is_in_the_language_of_the_notice_and_its_button_confirms
     assert button in shown.words
     texts = node.services.policies.active("default").policy_set.notices.languages("marketing@3")
     assert (title or texts[language].title) in shown.words
+    assert [word for word in shown.words if "Example Retail Ltd" in word], "who asks"
+    for paragraph in texts[language].body.split("\n\n"):
+        assert paragraph.strip() in shown.words, "what the person agrees to"
     assert await marketing_state(node, subject) == "pending"
     done = await press(node, page)
     assert done.status_code == 200
@@ -337,7 +340,7 @@ async def test_the_page_loads_nothing_and_is_not_cached_or_framed(sqlite_node):
     }
     shown = Page(page.text)
     assert {tag for tag, _ in shown.tags} <= {
-        "html", "head", "meta", "title", "style", "body", "main", "h1", "p", "strong", "form", "input", "button",
+        "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "section", "form", "input", "button",
     }  # fmt: skip
     assert "//" not in re.sub(r"<style>.*</style>", "", page.text)
     assert ("button", {"type": "submit"}) in shown.tags

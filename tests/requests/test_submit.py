@@ -132,20 +132,39 @@ async def test_what_strangers_asked_does_not_hold_up_the_person_nor_show(node, c
     subject = await node.create()
     strangers = []
     for role, about in (("support", {"identity": {"email": "ada@example.org"}}), ("dpo", {"subject": subject})):
-        created = (await submit(node, role=role, kind="access", **about)).json()
+        created = (await submit(node, role=role, kind="review", **about)).json()
         assert "duplicate_of" not in created
         strangers.append(created["id"])
     caller, person = data_subject_caller(DEFAULT, "me-1"), SubjectId(UUID(subject))
     fresh = Verification("session", "fresh", clock.now())
-    hers = await submit_request(node.services, caller, Submission("access", person), verification=fresh)
-    assert (hers.state, hers.duplicate_of) == ("approved", None)
+    hers = await submit_request(node.services, caller, Submission("review", person), verification=fresh)
+    assert (hers.state, hers.duplicate_of) == ("in_review", None)
     assert ("tell-received", hers.id) in started
-    by_app = (await submit(node, kind="access", subject=subject)).json()
+    by_app = (await submit(node, kind="review", subject=subject)).json()
     assert "duplicate_of" not in by_app
-    again = await submit_request(node.services, caller, Submission("access", person), verification=fresh)
+    again = await submit_request(node.services, caller, Submission("review", person), verification=fresh)
     assert again.duplicate_of == hers.id
     for item in (strangers[1], hers.id, by_app["id"], again.id):
         assert (await show(node, item))["duplicate_of"] == strangers[0], "staff see the link"
+
+
+async def test_a_request_that_is_approved_at_once_has_no_letter_but_that_with_the_answer(node, clock, monkeypatch):
+    """The letter "we have received your request" could arrive after "your data is ready"."""
+    started = []
+
+    async def start(self, name, tenant, id_, **how):
+        started.append(name)
+
+    monkeypatch.setattr(type(node.services.jobs), "start", start)
+    person = SubjectId(UUID(await node.create()))
+    caller = data_subject_caller(DEFAULT, "me-1")
+    fresh = Verification("session", "fresh", clock.now())
+    at_once = await submit_request(node.services, caller, Submission("access", person), verification=fresh)
+    assert at_once.state == "approved"
+    assert started == ["access"]
+    later = await submit_request(node.services, caller, Submission("erasure", person), verification=fresh)
+    assert later.state == "in_review"
+    assert started == ["access", "tell-received"]
 
 
 async def test_a_claimed_identity_does_not_learn_of_a_duplicate(node):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from html import escape
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from vault.consent.double_opt_in import NoticeShown
 
 PATH: Final = "/v1/consents:confirm"
 DEFAULT_LANGUAGE: Final = "en"
@@ -17,6 +20,7 @@ class Texts(NamedTuple):
     """The texts of the pages in one language."""
 
     ask: str
+    who: str
     explain: str
     button: str
     done: str
@@ -28,6 +32,7 @@ class Texts(NamedTuple):
 TEXTS: Final = {
     "en": Texts(
         "Please confirm",
+        "{controller} asks for your consent:",
         "You agreed to this, or someone who gave your address did. It only counts if you confirm.",
         "I agree",
         "Thank you",
@@ -37,6 +42,7 @@ TEXTS: Final = {
     ),
     "de": Texts(
         "Bitte bestätigen Sie",
+        "{controller} bittet um Ihre Einwilligung:",
         "Sie haben hierin eingewilligt, oder jemand, der Ihre Adresse angab. Es gilt nur, wenn Sie bestätigen.",
         "Ich willige ein",
         "Vielen Dank",
@@ -46,6 +52,7 @@ TEXTS: Final = {
     ),
     "fr": Texts(
         "Veuillez confirmer",
+        "{controller} vous demande votre accord :",
         "Vous avez donné votre accord, ou quelqu'un a indiqué votre adresse. Il ne vaut que si vous confirmez.",
         "Je suis d'accord",
         "Merci",
@@ -57,7 +64,8 @@ TEXTS: Final = {
 
 _STYLE: Final = (
     "body{font:1.125rem/1.6 system-ui,sans-serif;max-width:34rem;margin:12vh auto;padding:0 1.5rem;"
-    "color:#1a1a1a;background:#fff}h1{font-size:1.6rem}"
+    "color:#1a1a1a;background:#fff;overflow-wrap:break-word}h1{font-size:1.6rem}h2{font-size:1.2rem}"
+    "section{border-left:4px solid #8a97a5;padding-left:1rem}section p{white-space:pre-line}"
     "button{font:inherit;padding:.7rem 1.6rem;border:0;border-radius:.4rem;color:#fff;background:#0b57a4}"
     "button:focus-visible{outline:3px solid #f5a623;outline-offset:2px}"
     "@media(prefers-color-scheme:dark){body{color:#eee;background:#16181c}button{color:#10233a;background:#8ec1ff}}"
@@ -69,16 +77,26 @@ _POLICY: Final = (
 )
 
 
-def ask_page(language: str, title: str, token: str) -> Response:
-    """Return the page that asks to confirm, with a button that posts the token."""
-    language = _supported(language)
+def ask_page(shown: NoticeShown, token: str) -> Response:
+    """Return the page that asks to confirm: who asks, for what, and a button that posts the token."""
+    language = _supported(shown.language)
     texts = TEXTS[language]
-    purpose = f"<p><strong>{escape(title)}</strong></p>" if title else ""
+    who = texts.who.format(controller=escape(shown.controller)) if shown.controller else ""
+    title = f"<h2>{escape(shown.title)}</h2>" if shown.title else ""
+    # The text that was agreed to, word for word: what is asked has to be before the person's eyes (Art. 7(2) GDPR).
+    notice = f'<section lang="{escape(shown.language)}">{title}{_paragraphs(shown.text)}</section>' if title else ""
+    purpose = f"<p>{who}</p>{notice}" if who else notice
     form = (
         f'<form method="post" action="{PATH}"><input type="hidden" name="token" value="{escape(token)}">'
         f'<button type="submit">{escape(texts.button)}</button></form>'
     )
     return _page(language, texts.ask, f"{purpose}<p>{escape(texts.explain)}</p>{form}", 200)
+
+
+def _paragraphs(text: str) -> str:
+    """Return a text in Markdown as paragraphs; its marks stay, for they are readable, and nothing of it is markup."""
+    blocks = (block.strip() for block in text.split("\n\n"))
+    return "".join(f"<p>{escape(block)}</p>" for block in blocks if block)
 
 
 def done_page(language: str) -> Response:

@@ -48,10 +48,19 @@ LINK = UUID("00000000-0000-7000-8000-000000000002")
 
 @dataclass(frozen=True, slots=True)
 class NoticeShown:
-    """What the page that asks for the confirmation shows: the title of the notice, and its language."""
+    """What the page that asks for the confirmation shows: who asks, and the text that the person agreed to.
+
+    Attributes:
+        language: of the text.
+        controller: the name of the company; empty if it is not stated.
+        title: of the notice; empty if its text is not known, as of a consent that an app brought with its own text.
+        text: of the notice, in Markdown.
+    """
 
     language: str
+    controller: str
     title: str
+    text: str
 
 
 class Confirmations:
@@ -75,9 +84,10 @@ class Confirmations:
         if confirmation is None:
             return None
         event = await self._services.consents.event(confirmation.tenant, confirmation.subject, confirmation.event)
-        notices = self._services.policies.active(confirmation.tenant).policy_set.notices
-        text = notices.by_digest(event.notice_digest or "")
-        return NoticeShown(event.language or "en", "" if text is None else text.title)
+        policy_set = self._services.policies.active(confirmation.tenant).policy_set
+        notice = policy_set.notices.by_digest(event.notice_digest or "")
+        title, text = ("", "") if notice is None else (notice.title, notice.body)
+        return NoticeShown(event.language or "en", policy_set.controller.name, title, text)
 
     async def confirm(self, token: str, request_id: str) -> RecordedEvent:
         """Redeem a token: record the consent that it confirms.

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from vault.catalogue.types import TYPES
 from vault.export.records import records
@@ -206,7 +206,9 @@ async def _batches(content: Content, collection: str, fields: list[FieldDescript
     """Write the rows of a collection, in batches."""
     texts = content.texts
     template = _environment(asynchronous=False).get_template("rows.html")
-    words = {"masked": texts("masked"), "none": texts("keep_none")}
+    # Escaped once and not in each row: on small screens each cell names its column.
+    labels = [escape(title) for title in (*(field.title for field in fields), texts("came_from"), texts("kept_until"))]
+    words = {"masked": texts("masked"), "none": texts("keep_none"), "labels": labels}
     batch: list[RecordRow] = []
     async for record in _shown(content, collection):
         batch.append(_record_row(texts, record, fields))

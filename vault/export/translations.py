@@ -73,7 +73,8 @@ class Texts:
         if when is None:
             return DASH
         day = date.fromisoformat(when[:10])
-        return str(self._texts["day"].format(day=day.day, month=self._texts["months"][day.month - 1], year=day.year))
+        number = self._texts["first"] if day.day == 1 else day.day
+        return str(self._texts["day"].format(day=number, month=self._texts["months"][day.month - 1], year=day.year))
 
     def moment(self, when: str) -> str:
         """Write a time in UTC."""

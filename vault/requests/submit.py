@@ -141,7 +141,10 @@ async def submit_request(
         if on_commit is not None:
             await on_commit(connection, submitted)
     await start_approved(services, caller.tenant, change.request)
-    if change.request.duplicate_of is None or (caller.principal.id == THE_PERSON and shown is None):
+    is_first = change.request.duplicate_of is None or (caller.principal.id == THE_PERSON and shown is None)
+    # A request that is approved at once is answered at once: the letter with the answer is the only one, for two could
+    # arrive in the wrong order.
+    if is_first and change.request.state != "approved":
         # The letter informs the person, who can object if the request is not theirs. It is sent once for the same
         # thing; what others asked in the person's name does not take away the letter about the person's own request.
         await services.jobs.start("tell-received", caller.tenant, request.id, run=change.request.run)

@@ -233,7 +233,7 @@ async def confirm_page(request: Request, token: Annotated[str, Query(max_length=
     """Show the page behind the link, with a button that confirms. Showing it does not use the token."""
     confirmations: Confirmations = request.app.state.confirmations
     shown = await confirmations.look_up(token)
-    return _invalid(request) if shown is None else ask_page(shown.language, shown.title, token)
+    return _invalid(request) if shown is None else ask_page(shown, token)
 
 
 def _invalid(request: Request) -> Response:
