@@ -16,6 +16,7 @@ from vault.audit.log import BEGINNING
 from vault.cli.command import PAST_FORMS, TOP_LEVEL, Opener, Session, command, make_group, past
 from vault.cli.output import note
 from vault.cli.progress import time_bar
+from vault.cli.subject import option
 from vault.errors import Misconfigured
 from vault.governance.processing_record import YEAR
 from vault.governance.processing_record import processing_record as make_record
@@ -42,7 +43,7 @@ async def tail(
     session: Session,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="How many of the latest entries.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")] = False,
-    subject: Annotated[UUID | None, typer.Option(metavar="ID", help="Only entries about this person.")] = None,
+    subject: Annotated[UUID | None, option(help="Only entries about this person.")] = None,
     action: Annotated[
         str | None, typer.Option(metavar="ACTION", help="Only entries of this action, such as read.")
     ] = None,

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import re
+from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -86,6 +87,25 @@ class Session(VaultSession):
         from vault.access.callers import operator_caller
 
         return operator_caller(self.tenant)
+
+
+class Reference(ABC):
+    """An argument that stands for an id, which only the open vault knows."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def resolve(self, session: Session) -> object:
+        """Return the id; raises a VaultError if there is none."""
+
+
+async def resolved(value: Any, session: Session) -> Any:
+    """Return an argument, with ids in the place of references to them."""
+    if isinstance(value, Reference):
+        return await value.resolve(session)
+    if isinstance(value, list):
+        return [await resolved(item, session) for item in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +201,6 @@ Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenan
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 App = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
-Subject = Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")]
 Request = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
 Names = list[str] | None
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line; sealed.")]
@@ -327,9 +346,12 @@ def _opening(
     async def opened(opener: Opener, given: dict[str, Any]) -> None:
         if session.annotation is Opener:
             await function(opener, **given)
+        elif of_tenant:
+            async with opener.session() as ready:
+                await function(ready, **{name: await resolved(value, ready) for name, value in given.items()})
         else:
-            async with opener.session() if of_tenant else opener.vault() as ready:
-                await function(ready, **given)
+            async with opener.vault() as vault:
+                await function(vault, **given)
 
     def start(**given: Any) -> None:
         opener = Opener(given.pop("vault"), given.pop("tenant", DEFAULT), given.pop("as_json", False), settings)

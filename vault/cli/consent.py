@@ -18,7 +18,6 @@ from vault.cli.command import (
     Opener,
     Reason,
     Session,
-    Subject,
     command,
     future,
     make_group,
@@ -27,6 +26,7 @@ from vault.cli.command import (
 from vault.cli.imports import IMPORT_TIMEOUT, DryRun, Errors, ImportProgress, show_outcome
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.progress import counter
+from vault.cli.subject import FORMS, Subject, argument
 from vault.consent.expiry import expire_lapsed
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import read_receipt
@@ -123,7 +123,7 @@ async def show(session: Session, subject: Subject) -> None:
 @command(group, f"cdv consent check --purpose direct-marketing {SUBJECT}")
 async def check(
     session: Session,
-    subject: Annotated[list[UUID], typer.Argument(metavar="SUBJECT...", help="Ids of people.")],
+    subject: Annotated[list[UUID], argument(metavar="SUBJECT...", help=f"People; for each {FORMS}.")],
     purpose: Annotated[list[str], typer.Option(metavar="NAME", help="A purpose; may be repeated.")],
 ) -> None:
     """Check for each person whether purposes may go on now; exit status 1 if one may not."""

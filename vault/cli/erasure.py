@@ -11,10 +11,11 @@ from uuid import UUID
 import typer
 
 from vault.catalogue.model import Scope
-from vault.cli.command import SUBJECT, Names, Request, Session, command, day, make_group
+from vault.cli.command import SUBJECT, Names, Request, Session, command, day, make_group, resolved
 from vault.cli.output import FAILED, note
+from vault.cli.subject import Subject, option, read_subject
 from vault.erasure.query import MAX_PAGE, check_again, list_erasures, preview_erasure, read_certificate
-from vault.errors import InvalidInput
+from vault.errors import InvalidInput, VaultError
 from vault.holds import manage
 from vault.ids import SubjectId
 from vault.wording import counted
@@ -31,7 +32,7 @@ group = make_group("cdv erasures list")
 @command(group, f"cdv erasures preview {HOLD}", name="preview")
 async def preview(
     session: Session,
-    subject: Annotated[UUID, typer.Argument(metavar="ID", help="The person.")],
+    subject: Subject,
     field: Annotated[Names, typer.Option(metavar="NAME", help="Only this field; may be repeated.")] = None,
     collection: Annotated[Names, typer.Option(metavar="NAME", help="Only this collection; may be repeated.")] = None,
     purpose: Annotated[
@@ -101,13 +102,15 @@ holds_group = make_group(
     f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11",
 )
 
-People = Annotated[
-    list[UUID] | None, typer.Option("--subject", metavar="ID", help="A person that it covers; may be repeated.")
-]
+People = Annotated[list[UUID] | None, option("--subject", help="A person that it covers; may be repeated.")]
 PeopleFile = Annotated[
     Path | None,
     typer.Option(
-        "--subjects-from", metavar="FILE", help="A file with a person's id on each line.", exists=True, dir_okay=False
+        "--subjects-from",
+        metavar="FILE",
+        help="A file with a person on each line.",
+        exists=True,
+        dir_okay=False,
     ),
 ]
 HoldId = Annotated[UUID, typer.Argument(metavar="HOLD", help="The hold's id.")]
@@ -146,7 +149,7 @@ async def place(
         matter=matter,
         owner=owner,
         purpose=purpose,
-        subjects=_people(subject, subjects_from),
+        subjects=await _people(session, subject, subjects_from),
         review_on=review.date(),
         also_for=also_for or (),
         fields=field or ("*",),
@@ -172,17 +175,15 @@ async def change(
     ] = None,
     subject: People = None,
     subjects_from: PeopleFile = None,
-    remove: Annotated[
-        list[UUID] | None, typer.Option(metavar="ID", help="A person to remove; may be repeated.")
-    ] = None,
+    remove: Annotated[list[UUID] | None, option(help="A person to remove; may be repeated.")] = None,
 ) -> None:
     """Change a hold's owner, review date, further purposes, or the people that it covers."""
     changes = manage.HoldChanges(
         owner=owner,
         review_on=_day(review),
         also_for=also_for,
-        add=_people(subject, subjects_from),
-        remove=_people(remove, None),
+        add=await _people(session, subject, subjects_from),
+        remove=await _people(session, remove, None),
     )
     changed = await manage.change_hold(session.services, session.caller, hold, changes)
     session.show(changed, f"Changed: {_covers(changed.people)}, to be reviewed on {changed.review_on}.")
@@ -234,18 +235,25 @@ def _covers(people: int) -> str:
     return counted(people, "person", "people")
 
 
-def _people(ids: list[UUID] | None, file: Path | None) -> list[SubjectId]:
+async def _people(session: Session, ids: list[UUID] | None, file: Path | None) -> list[SubjectId]:
     """Return the people that the options name, and those in a file."""
     people = [SubjectId(id_) for id_ in ids or ()]
-    if file is None:
-        return people
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if line.strip():
-            try:
-                people.append(SubjectId(UUID(line.strip())))
-            except ValueError:
-                raise InvalidInput(f"line {number} of the file is not a person's id", code="invalid-hold") from None
+    for number, line in _lines(file):
+        try:
+            people.append(SubjectId(await resolved(read_subject(line, ask=False), session)))
+        except (typer.BadParameter, VaultError) as error:
+            raise InvalidInput(
+                f"line {number} of the file names no person", code="invalid-hold", hint=getattr(error, "hint", None)
+            ) from None
     return people
+
+
+def _lines(file: Path | None) -> list[tuple[int, str]]:
+    """Return the lines of a file that are not empty, with their numbers."""
+    if file is None:
+        return []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -9,6 +9,7 @@ import typer
 
 from vault.cli.command import App, Session, command, make_group
 from vault.cli.output import FAILED, emit, note, warn
+from vault.cli.subject import option
 from vault.clock import Clock
 from vault.errors import InvalidInput
 from vault.recipients.delivery import NOTIFY
@@ -41,7 +42,7 @@ async def list_(
     session: Session,
     everything: Annotated[bool, typer.Option("--all", help="Include acknowledged notices.")] = False,
     to: Annotated[str | None, typer.Option("--app", metavar="NAME", help="Only notices to this app.")] = None,
-    subject: Annotated[UUID | None, typer.Option(metavar="ID", help="Only notices about this person.")] = None,
+    subject: Annotated[UUID | None, option(help="Only notices about this person.")] = None,
     request: Annotated[UUID | None, typer.Option(metavar="ID", help="Only notices of this request.")] = None,
 ) -> None:
     """List notices to apps, the oldest first, with their delivery and acknowledgement."""

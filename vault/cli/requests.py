@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -18,9 +19,21 @@ from rich.console import Console
 
 from vault.catalogue.company import KINDS, KindName
 from vault.catalogue.model import Scope
-from vault.cli.command import PAST_FORMS, Names, Opener, Request, Session, VaultSession, Yes, command, make_group
+from vault.cli.command import (
+    PAST_FORMS,
+    Names,
+    Opener,
+    Request,
+    Session,
+    VaultSession,
+    Yes,
+    command,
+    make_group,
+    resolved,
+)
 from vault.cli.command import received as received_option
 from vault.cli.output import FAILED, emit, note, show_table
+from vault.cli.subject import HELP, option
 from vault.errors import NotFound
 from vault.identity.verify import note_evidence
 from vault.ids import SubjectId
@@ -87,7 +100,7 @@ async def submit(
     kind: Annotated[
         KindName, typer.Argument(metavar="KIND", show_choices=False, help=f"The kind of request: {', '.join(KINDS)}.")
     ],
-    subject: Annotated[UUID | None, typer.Option(metavar="ID", help="The person's id.")] = None,
+    subject: Annotated[UUID | None, option(help=HELP)] = None,
     email: Annotated[
         bool, typer.Option("--email", help="Ask for the person's e-mail address, or read it from standard input.")
     ] = False,
@@ -125,6 +138,7 @@ async def submit(
         follows,
     )
     async with opener.session() as session:
+        submission = replace(submission, subject=await resolved(submission.subject, session))
         submitted = await submit_request(session.services, session.caller, submission)
     if opener.as_json:
         emit({"duplicate_of": None, **submitted.as_json()})
@@ -143,7 +157,7 @@ async def list_(
         list[Kind] | None,
         typer.Option(metavar="KIND", help=f"Only this kind; may be repeated. Kinds: {', '.join(KINDS)}."),
     ] = None,
-    subject: Annotated[UUID | None, typer.Option(metavar="ID", help="Only requests of this person.")] = None,
+    subject: Annotated[UUID | None, option(help="Only requests of this person.")] = None,
     due: Annotated[Urgency | None, typer.Option(help="Only overdue requests, or those due within a week.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Include closed requests.")] = False,
 ) -> None:

@@ -10,9 +10,10 @@ from uuid import UUID
 import typer
 
 from vault.catalogue.retention_actions import ACTIONS, RETAINING, action_of, describe
-from vault.cli.command import PAST_FORMS, SUBJECT, Session, Subject, command, make_group, past
+from vault.cli.command import PAST_FORMS, SUBJECT, Session, command, make_group, past
 from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.progress import people_bar
+from vault.cli.subject import Subject
 from vault.ids import SubjectId
 from vault.retention.clocks import Event
 from vault.retention.events import record_event

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from vault.cli.command import SUBJECT, Reason, Session, Subject, command, make_group
+from vault.cli.command import SUBJECT, Reason, Session, command, make_group
+from vault.cli.subject import Subject, argument
 from vault.ids import SubjectId
 from vault.merging.duplicates import MOST_SHARING, STEPS, find_pairs
 from vault.merging.merge import MergeRequest, merge_authorized
@@ -39,8 +40,8 @@ group = make_group(
 )
 async def merge(
     session: Session,
-    survivor: Annotated[UUID, typer.Argument(metavar="SURVIVOR", help="The id to keep.")],
-    duplicate: Annotated[UUID, typer.Argument(metavar="DUPLICATE", help="The id to merge into it.")],
+    survivor: Annotated[UUID, argument(metavar="SURVIVOR", help="The person to keep.")],
+    duplicate: Annotated[UUID, argument(metavar="DUPLICATE", help="The person to merge into them.")],
     evidence: Annotated[
         str, typer.Option(metavar="TEXT", help="Why they are the same person; stored sealed in the audit log.")
     ],
