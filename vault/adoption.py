@@ -19,6 +19,7 @@ from vault.crypto.row_versions import ADOPTED
 from vault.identity.tables import SUBJECT_SESSION
 from vault.policy.store import VERSIONS
 from vault.principals.store import API_KEYS, PRINCIPALS
+from vault.recipients.store import WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,12 +52,16 @@ def _numbered(_tokens: TokenKey, number: int, row: dict[str, Any]) -> dict[str, 
     return row | {"row_version": number}
 
 
-_TABLES: Final[tuple[tuple[MacedTable, Change], ...]] = (
-    (PRINCIPALS, _as_it_is),
-    (API_KEYS, _with_keyed_key),
-    (VERSIONS, _numbered),
-    (CONFIRMATIONS, _with_keyed_token),
+_STEPS: Final[tuple[tuple[tuple[MacedTable, Change], ...], ...]] = (
+    (
+        (PRINCIPALS, _as_it_is),
+        (API_KEYS, _with_keyed_key),
+        (VERSIONS, _numbered),
+        (CONFIRMATIONS, _with_keyed_token),
+    ),
+    ((WEBHOOKS, _as_it_is),),
 )
+"""What each step adopts. A table is in one step only: what was adopted once must have its MACs since."""
 
 
 async def adopt(database: Database, keyring: Keyring) -> dict[TenantId, int]:
@@ -66,12 +71,13 @@ async def adopt(database: Database, keyring: Keyring) -> dict[TenantId, int]:
         the number of rows by tenant, without tenants that were adopted before.
     """
     counts = {}
-    for tenant in await keyring.unadopted():
+    for tenant, done in (await keyring.unadopted()).items():
         keys, tokens = await keyring.row_keys(tenant), await keyring.token_key(tenant)
+        tables = [each for step in _STEPS[done:] for each in step]
         async with database.transaction() as connection:
             await connection.execute(delete(SUBJECT_SESSION).where(SUBJECT_SESSION.c.tenant_id == tenant))
             counts[tenant] = sum(
-                [await _adopt(connection, tenant, table, keys, tokens, change) for table, change in _TABLES]
+                [await _adopt(connection, tenant, table, keys, tokens, change) for table, change in tables]
             )
         await keyring.raise_version(tenant, ADOPTED)
     return counts

@@ -406,6 +406,16 @@ async def test_a_version_that_was_tampered_with_gives_those_in_force(policies, d
     assert (await policies.at("default", FIRST.version)).version == THIRD.version
 
 
+async def test_a_notice_whose_text_was_changed_in_the_database_is_not_shown(policies, database):
+    await policies.apply("default", FIRST, "ada")
+    notice = next(iter(FIRST.notices.texts()))
+    assert await policies.notice_text("default", notice.digest)
+    kept = len(await policies.notice_texts("default", notice.id))
+    await change(database, update(NOTICE_TEXT).where(NOTICE_TEXT.c.digest == notice.digest).values(body=b"I agree"))
+    assert await policies.notice_text("default", notice.digest) is None
+    assert len(await policies.notice_texts("default", notice.id)) == kept - 1
+
+
 async def test_earlier_versions_are_kept_in_a_bounded_cache(policies, database, monkeypatch):
     monkeypatch.setattr(store, "MOST_EARLIER", 1)
     await apply(policies)

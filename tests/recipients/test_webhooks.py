@@ -11,7 +11,8 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from tests.recipients.receiver import status
 from tests.recipients.telling import one_notice, with_webhook, work_off
 from tests.vaults import OTHER, problem
-from vault.clock import Clock
+from vault.clock import EPOCH, Clock
+from vault.recipients.store import WEBHOOK, WEBHOOKS
 
 HOOK, ROTATE, TEST = "/v1/webhook", "/v1/webhook:rotate-secret", "/v1/webhook:test"
 URL = {"url": "https://crm.example.org/vault"}
@@ -51,7 +52,7 @@ async def test_both_secrets_sign_for_a_day_after_a_rotation(sqlite_place, receiv
         new = (await node.post("support", ROTATE)).json()["secret"]
         assert new != old
         await node.post("support", TEST)
-        await node.sql("UPDATE webhook SET previous_until = 0")  # the day is over
+        await node.rewrite(WEBHOOKS, WEBHOOK.c.state == "active", previous_until=EPOCH)  # the day is over
         await node.post("support", TEST)
     both, one = receiver.got
     for secret in (old, new):

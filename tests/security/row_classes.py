@@ -13,8 +13,9 @@ from vault.consent.store import CONFIRMATIONS
 from vault.identity.tables import SESSIONS
 from vault.policy.store import VERSIONS
 from vault.principals.store import API_KEYS, PRINCIPALS
+from vault.recipients.store import WEBHOOKS
 
-MACED = {each.table.name: each for each in (PRINCIPALS, API_KEYS, VERSIONS, SESSIONS, CONFIRMATIONS)}
+MACED = {each.table.name: each for each in (PRINCIPALS, API_KEYS, VERSIONS, SESSIONS, CONFIRMATIONS, WEBHOOKS)}
 UNCOVERED: dict[str, dict[str, str]] = {}
 
 
@@ -113,10 +114,8 @@ CLASSES: dict[str, list[Part]] = {
         ),
     ],
     "notice_text": [
-        free(
-            "a text that people agreed to; its hash is in the consent and on the receipt, and shows a change",
-            *("tenant_id", "digest", "notice", "language", "body", "recorded_at"),
-        )
+        Part("hash", ("digest", "body")),
+        free("names of a text whose hash is in the consents to it", "tenant_id", "notice", "language", "recorded_at"),
     ],
     "package": [
         sealed("digest", "size", "chunks"),
@@ -199,13 +198,6 @@ CLASSES: dict[str, list[Part]] = {
     "tombstone": [
         digest("digest"),
         free("shows that an erased person came back", "tenant_id", "kind", "erasure_id", "created_at"),
-    ],
-    "webhook": [
-        free(
-            "events have ids and names of fields, and are signed",
-            *("tenant_id", "principal_id", "url", "state", "secret_version", "previous_until"),
-            *("created_at", "updated_at", "why"),
-        )
     ],
     "contact_change": [
         sealed("former"),

@@ -29,6 +29,7 @@ from vault.identity.sessions import People, add_session
 from vault.ids import KeyId, TenantId, new_id
 from vault.policy.policy_set import PolicySet
 from vault.principals.principal import make_key
+from vault.recipients.store import list_webhooks
 from vault.storage.columns import DataTable, KeyTable, LedgerTable
 
 for module in pkgutil.walk_packages(vault.__path__, "vault."):
@@ -98,6 +99,16 @@ async def _confirmation(node, subject):
     return CONFIRMATION.c.subject_id == subject
 
 
+async def _webhook(node, _subject):
+    set_ = await node.call("support", "PUT", "/v1/webhook", {"url": "https://crm.example.org/vault"})
+    assert set_.status_code == 200, set_.text
+    return WEBHOOK.c.tenant_id == "default"
+
+
+async def _is_posted_to(node):
+    return (await node.call("support", "GET", "/v1/webhook")).status_code == 200
+
+
 async def _opens_door(node):
     node.services.principals._cache._entries.clear()  # as after some seconds
     return (await node.call("sales", "GET", "/v1/notices")).status_code == 200
@@ -121,13 +132,14 @@ async def _confirms(node):
 
 
 PRINCIPAL, API_KEY, VERSION = (TABLES[name] for name in ("principal", "api_key", "policy_version"))
-SESSION, CONFIRMATION = (TABLES[name] for name in ("subject_session", "consent_confirmation"))
+SESSION, CONFIRMATION, WEBHOOK = (TABLES[name] for name in ("subject_session", "consent_confirmation", "webhook"))
 DOORS = {
     "principal": (_app, _opens_door),
     "api_key": (_key, _opens_door),
     "policy_version": (_version, _is_in_force),
     "subject_session": (_session, _signs_in),
     "consent_confirmation": (_confirmation, _confirms),
+    "webhook": (_webhook, _is_posted_to),
 }
 
 
@@ -419,3 +431,15 @@ async def test_an_adoption_that_was_killed_goes_on_where_it_was(node, place, clo
     await adopt(node.services.data, node.services.keyring)
     async with place.node(clock) as upgraded:
         assert await _opens_door(upgraded)
+
+
+async def test_a_later_step_adopts_no_row_of_an_earlier_one(node, place, clock):
+    await _webhook(node, None)
+    await write(node, update(API_KEY).values(mac=None), update(WEBHOOK).values(mac=None))
+    await node.sql("UPDATE row_version SET version = 1 WHERE table_name = 'adopted'", keystore=True)
+    await upgrade_databases(place.folder, **place.urls)
+    async with place.node(clock) as upgraded:
+        assert not await _opens_door(upgraded), "keys had their MACs when the first step was done"
+        keys = await upgraded.services.keyring.row_keys(DEFAULT)
+        async with upgraded.services.data.reading() as connection:
+            assert len(await list_webhooks(connection, keys, DEFAULT)) == 1

@@ -113,10 +113,11 @@ class Keyring(Secret):
         """Return the least accepted versions of rows, by table and id, without rows that were never changed."""
         return await row_versions.least_versions(self._database, tenant, rows)
 
-    async def unadopted(self) -> list[TenantId]:
-        """List the tenants from before MACs whose rows have none yet; see :mod:`vault.adoption`."""
-        adopted = await row_versions.adopted_tenants(self._database)
-        return [tenant for tenant in await self.tenants() if tenant not in adopted]
+    async def unadopted(self) -> dict[TenantId, int]:
+        """Return the tenants with rows from before MACs, and their last step of adoption; see :mod:`vault.adoption`."""
+        steps = await row_versions.adopted_steps(self._database)
+        done = {tenant: steps.get(tenant, 0) for tenant in await self.tenants()}
+        return {tenant: step for tenant, step in done.items() if step < row_versions.ADOPTED.version}
 
     async def raise_version(self, tenant: TenantId, least: RowVersion) -> None:
         """Accept a row from this version on: after the commit that wrote it, and before it is reported as done."""

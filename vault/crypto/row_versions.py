@@ -83,13 +83,11 @@ async def raise_version(connection: AsyncConnection, tenant: TenantId, least: Ro
     )
 
 
-ADOPTED: Final = RowVersion("adopted", THE_ONE, 1)
-"""The entry of a tenant whose rows are adopted. Its version is raised when more tables get MACs."""
-_ADOPTED_TENANTS = Query(
-    select(_R.tenant_id).where(_R.table_name == ADOPTED.table, _R.row_id == ADOPTED.row, _R.version >= ADOPTED.version)
-)
+ADOPTED: Final = RowVersion("adopted", THE_ONE, 2)
+"""The entry of a tenant whose rows are adopted; the version is the last step. Later tables get a further step."""
+_STEPS = Query(select(_R.tenant_id, _R.version).where(_R.table_name == ADOPTED.table, _R.row_id == ADOPTED.row))
 
 
-async def adopted_tenants(database: Database) -> set[str]:
-    """Return the tenants whose rows are all adopted, or were made with MACs."""
-    return {tenant for (tenant,) in await database.fetch(_ADOPTED_TENANTS)}
+async def adopted_steps(database: Database) -> dict[str, int]:
+    """Return the last step of adoption of each tenant; one that has none is from before MACs."""
+    return dict(await database.fetch(_STEPS))

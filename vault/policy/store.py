@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
@@ -276,7 +277,7 @@ class Policies:
     async def notice_text(self, tenant: str, digest: str) -> KeptNotice | None:
         """Return a notice of any version of a tenant's policies, by the hash of its text."""
         async with self._database.reading() as connection:
-            notices = await _kept(connection, tenant, _TEXT.digest == digest)
+            notices = await _genuine(connection, tenant, _TEXT.digest == digest)
         return notices[0] if notices else None
 
     async def notice_texts(self, tenant: str, notice: str) -> list[KeptNotice]:
@@ -285,7 +286,7 @@ class Policies:
         There is one for each language, or more if a text changed before the version came into force.
         """
         async with self._database.reading() as connection:
-            return await _kept(connection, tenant, _TEXT.notice == notice)
+            return await _genuine(connection, tenant, _TEXT.notice == notice)
 
     async def _follow(self, tenant: str, number: UUID, version: str) -> bool:
         active = self._active.get(tenant)
@@ -440,3 +441,16 @@ async def _kept(connection: AsyncConnection, tenant: str, which: ColumnElement[b
     columns = (_TEXT.digest, _TEXT.notice, _TEXT.language, _TEXT.body, _TEXT.recorded_at)
     query = select(*columns).where(_TEXT.tenant_id == tenant, which).order_by(desc(_TEXT.recorded_at), _TEXT.language)
     return [KeptNotice(*row) for row in await connection.execute(query)]
+
+
+async def _genuine(connection: AsyncConnection, tenant: str, which: ColumnElement[bool]) -> list[KeptNotice]:
+    """Return the stored texts that have their hash: nobody agreed to another one."""
+    notices = await _kept(connection, tenant, which)
+    genuine = [notice for notice in notices if notice.digest == f"sha256:{hashlib.sha256(notice.body).hexdigest()}"]
+    if len(genuine) < len(notices):
+        get_logger().error(
+            "a stored notice does not have its hash, and is not shown: someone changed it in the database",
+            table=NOTICE_TEXT.name,
+            tenant=tenant,
+        )
+    return genuine

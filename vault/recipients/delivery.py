@@ -28,7 +28,7 @@ import msgspec
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
 from vault.clock import rfc3339
-from vault.errors import InvalidInput, NotFound
+from vault.errors import InvalidInput, NotFound, RowTampered
 from vault.ids import PrincipalId, TenantId, new_id
 from vault.jobs.workflow import Workflow
 from vault.messaging.http import NotPosted
@@ -121,8 +121,7 @@ async def _begin(services: Services, tenant: TenantId, notice: UUID) -> _Trial |
             return None
         if stored.next_at > now:
             return (stored.next_at - now).total_seconds()
-        webhook = await find_webhook(connection, tenant, stored.principal)
-        unreachable = await _unreachable(services, connection, tenant, stored, webhook)
+        webhook, unreachable = await _reachable(services, connection, tenant, stored)
         if webhook is None or unreachable is not None:
             waiting = replace(stored, state="waiting", next_at=None, last_code=unreachable)
             await save_notice(connection, tenant, waiting)
@@ -130,6 +129,17 @@ async def _begin(services: Services, tenant: TenantId, notice: UUID) -> _Trial |
         trial = _Trial(replace(stored, attempts=stored.attempts + 1, next_at=now + LEASE), webhook)
         await save_notice(connection, tenant, trial.notice)
     return trial
+
+
+async def _reachable(
+    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice
+) -> tuple[StoredWebhook | None, str | None]:
+    """Return the webhook of an app, and the code of why it cannot be reached."""
+    try:
+        webhook = await find_webhook(connection, await services.keyring.row_keys(tenant), tenant, notice.principal)
+        return webhook, await _unreachable(services, connection, tenant, notice, webhook)
+    except RowTampered as error:  # the app can still fetch the notice
+        return None, error.code
 
 
 async def _unreachable(
@@ -222,13 +232,15 @@ def _after_try(notice: RecipientNotice, outcome: Outcome, now: datetime) -> Reci
 async def _disable(services: Services, connection: AsyncConnection, tenant: TenantId, tried: StoredWebhook) -> bool:
     """Disable a webhook whose address is gone; return whether it is still the app's address."""
     # Read again under a lock: the app may have set another address while the notice was posted.
-    webhook = await find_webhook(connection, tenant, tried.principal, lock=True)
+    keys = await services.keyring.row_keys(tenant)
+    webhook = await find_webhook(connection, keys, tenant, tried.principal, lock=True)
     if webhook is None or webhook.url != tried.url:
         return False
     if webhook.state != "active":
         return True
     now = services.clock.now()
-    await save_webhook(connection, tenant, replace(webhook, state="disabled", why="webhook-gone", updated_at=now))
+    gone = replace(webhook, state="disabled", why="webhook-gone", updated_at=now)
+    await save_webhook(connection, keys, tenant, gone)
     entry = audit_entry(
         services,
         system_caller(tenant),

@@ -83,8 +83,9 @@ async def list_sent(
         recipient = None if app is None else (await services.principals.find(connection, caller.tenant, app)).id
         wanted = replace(query, principal=recipient, limit=query.limit + 1)
         notices = await store.list_notices(connection, caller.tenant, wanted)
+        keys = await services.keyring.row_keys(caller.tenant)
         webhooks = {
-            webhook.principal: webhook.state for webhook in await store.list_webhooks(connection, caller.tenant)
+            webhook.principal: webhook.state for webhook in await store.list_webhooks(connection, keys, caller.tenant)
         }
         pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
     entry = audit_entry(
@@ -180,7 +181,8 @@ async def chase(services: Services, caller: Caller, notice: UUID) -> AppNotice:
             raise no_notice()
         if stored.state == "acknowledged":
             raise Conflict("the app has acknowledged this notice", code="notice-acknowledged")
-        webhook = await store.find_webhook(connection, caller.tenant, stored.principal)
+        keys = await services.keyring.row_keys(caller.tenant)
+        webhook = await store.find_webhook(connection, keys, caller.tenant, stored.principal)
         if webhook is None or webhook.state != "active":
             raise Conflict(
                 "the app has no webhook to which a reminder could go",
@@ -212,7 +214,7 @@ async def _audit(
 async def _chase_tenant(services: Services, tenant: TenantId) -> int:
     now = services.clock.now()
     async with services.data.transaction() as connection:
-        for webhook in await store.list_webhooks(connection, tenant):
+        for webhook in await store.list_webhooks(connection, await services.keyring.row_keys(tenant), tenant):
             if webhook.state == "active":
                 await store.retry_notices(connection, tenant, webhook.principal, now, states=("waiting",))
     done = 0

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Index, Integer, LargeBinary, String, insert, or_, select, update
 
+from vault.crypto.row_mac import MacedTable
 from vault.lifecycle.personal_data import RetainedData
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.crypto.row_mac import RowKeys
     from vault.ids import TenantId
 
 
@@ -67,10 +69,16 @@ class WebhookRow(DataTable, table=True):
     created_at: datetime = column(Moment)
     updated_at: datetime = column(Moment)
     why: str | None = column(String(32), nullable=True)
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 RECIPIENT_NOTICE = table_of(RecipientNoticeRow)
 WEBHOOK = table_of(WebhookRow)
+WEBHOOKS = MacedTable(
+    WEBHOOK,
+    *("tenant_id", "principal_id", "url", "state", "secret_version", "previous_until", "created_at", "updated_at"),
+    "why",
+)
 
 NoticeKind = Literal[
     "subject.erased",
@@ -271,9 +279,6 @@ WebhookState = Literal["active", "disabled", "removed"]
 """``disabled``: the receiver answered 410 Gone; ``removed``: by the app."""
 
 W = WEBHOOK.c
-_COLUMNS = (
-    W.principal_id, W.url, W.state, W.secret_version, W.previous_until, W.created_at, W.updated_at, W.why,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,49 +302,53 @@ class StoredWebhook:
 
 
 async def find_webhook(
-    connection: AsyncConnection, tenant: TenantId, principal: UUID, *, lock: bool = False
+    connection: AsyncConnection, keys: RowKeys, tenant: TenantId, principal: UUID, *, lock: bool = False
 ) -> StoredWebhook | None:
     """Fetch an app's webhook, also a removed one; None if it never had one.
 
     Args:
+        keys: of the tenant's MACs.
         lock: for an update.
+
+    Raises:
+        RowTampered: the vault did not write the row.
     """
-    statement = select(*_COLUMNS).where(W.tenant_id == tenant, W.principal_id == principal)
+    statement = select(*WEBHOOKS.columns).where(W.tenant_id == tenant, W.principal_id == principal)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
-    return None if row is None else _webhook(row)
+    if row is None:
+        return None
+    WEBHOOKS.check(keys, row)
+    return _webhook(row)
 
 
-async def list_webhooks(connection: AsyncConnection, tenant: TenantId) -> list[StoredWebhook]:
-    """Return a tenant's webhooks, except removed ones."""
-    statement = select(*_COLUMNS).where(W.tenant_id == tenant, W.state != "removed").order_by(W.principal_id)
-    return [_webhook(row) for row in await connection.execute(statement)]
+async def list_webhooks(connection: AsyncConnection, keys: RowKeys, tenant: TenantId) -> list[StoredWebhook]:
+    """Return a tenant's webhooks, except removed ones and those that the vault did not write."""
+    statement = select(*WEBHOOKS.columns).where(W.tenant_id == tenant, W.state != "removed").order_by(W.principal_id)
+    return [_webhook(row) for row in await connection.execute(statement) if WEBHOOKS.is_genuine(keys, row)]
 
 
-async def add_webhook(connection: AsyncConnection, tenant: TenantId, webhook: StoredWebhook) -> None:
+async def add_webhook(connection: AsyncConnection, keys: RowKeys, tenant: TenantId, webhook: StoredWebhook) -> None:
     """Insert an app's first webhook.
 
     Raises:
         sqlalchemy.exc.IntegrityError: the app has a webhook already.
     """
-    await connection.execute(insert(WEBHOOK), [{"tenant_id": tenant, **_webhook_columns(webhook)}])
+    await connection.execute(insert(WEBHOOK), [_webhook_row(keys, tenant, webhook)])
 
 
-async def save_webhook(connection: AsyncConnection, tenant: TenantId, webhook: StoredWebhook) -> None:
+async def save_webhook(connection: AsyncConnection, keys: RowKeys, tenant: TenantId, webhook: StoredWebhook) -> None:
     """Update a locked webhook."""
-    await connection.execute(
-        update(WEBHOOK)
-        .where(W.tenant_id == tenant, W.principal_id == webhook.principal)
-        .values(**_webhook_columns(webhook))
-    )
+    this = W.tenant_id == tenant, W.principal_id == webhook.principal
+    await connection.execute(update(WEBHOOK).where(*this).values(_webhook_row(keys, tenant, webhook)))
 
 
 def _webhook(row: Any) -> StoredWebhook:
-    principal, *rest = row
+    _tenant, principal, *rest, _mac = row
     return StoredWebhook(UUID(bytes=principal.bytes), *rest)
 
 
-def _webhook_columns(webhook: StoredWebhook) -> dict[str, Any]:
-    return dict(zip((column.name for column in _COLUMNS), astuple(webhook), strict=True))
+def _webhook_row(keys: RowKeys, tenant: TenantId, webhook: StoredWebhook) -> dict[str, Any]:
+    return WEBHOOKS.seal(keys, dict(zip(WEBHOOKS.covered, (tenant, *astuple(webhook)), strict=True)))
 
 
 class RecipientData(RetainedData):

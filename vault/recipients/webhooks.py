@@ -54,13 +54,14 @@ async def set_webhook(services: Services, caller: Caller, url: str, *, app: str 
     """
     await _require_right(services, caller, app, "set-webhook")
     services.post.check(url)
+    keys = await services.keyring.row_keys(caller.tenant)
     try:
         async with services.data.transaction() as connection:
             principal = await _principal(services, connection, caller, app)
             now = services.clock.now()
-            stored = await find_webhook(connection, caller.tenant, principal.id, lock=True)
+            stored = await find_webhook(connection, keys, caller.tenant, principal.id, lock=True)
             webhook, is_new = _with_url(stored, principal, url, now)
-            await (add_webhook if stored is None else save_webhook)(connection, caller.tenant, webhook)
+            await (add_webhook if stored is None else save_webhook)(connection, keys, caller.tenant, webhook)
             await retry_notices(connection, caller.tenant, principal.id, now)
             await _audit(services, connection, caller, principal, "webhook-set")
     except IntegrityError:
@@ -84,14 +85,15 @@ def _with_url(
 async def rotate_secret(services: Services, caller: Caller, *, app: str | None = None) -> WebhookWithKeys:
     """Give an app's webhook a new secret. For a day both secrets sign, so that the receiver can change over."""
     await _require_right(services, caller, app, "set-webhook")
+    keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.transaction() as connection:
         principal = await _principal(services, connection, caller, app)
         now = services.clock.now()
-        stored = _require_webhook(await find_webhook(connection, caller.tenant, principal.id, lock=True))
+        stored = _require_webhook(await find_webhook(connection, keys, caller.tenant, principal.id, lock=True))
         webhook = replace(
             stored, secret_version=stored.secret_version + 1, previous_until=now + OVERLAP, updated_at=now
         )
-        await save_webhook(connection, caller.tenant, webhook)
+        await save_webhook(connection, keys, caller.tenant, webhook)
         await _audit(services, connection, caller, principal, "secret-rotated")
     return await _view(services, caller, principal, webhook, with_secret=True)
 
@@ -100,13 +102,14 @@ async def rotate_secret(services: Services, caller: Caller, *, app: str | None =
 async def remove_webhook(services: Services, caller: Caller, *, app: str | None = None) -> None:
     """Remove an app's webhook. Its notices wait until it fetches them."""
     await _require_right(services, caller, app, "set-webhook")
+    keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.transaction() as connection:
         principal = await _principal(services, connection, caller, app)
-        stored = _require_webhook(await find_webhook(connection, caller.tenant, principal.id, lock=True))
+        stored = _require_webhook(await find_webhook(connection, keys, caller.tenant, principal.id, lock=True))
         removed = replace(
             stored, url="", state="removed", updated_at=services.clock.now(), previous_until=None, why=None
         )
-        await save_webhook(connection, caller.tenant, removed)
+        await save_webhook(connection, keys, caller.tenant, removed)
         await _audit(services, connection, caller, principal, "webhook-removed")
 
 
@@ -154,7 +157,7 @@ async def list_webhooks(services: Services, caller: Caller) -> WebhookList:
     await require_permission(services, caller, "vault:webhooks", "manage", audit_action="read-notices")
     async with services.data.reading() as connection:
         principals = await services.principals.list_principals(connection, caller.tenant)
-        webhooks = await fetch_webhooks(connection, caller.tenant)
+        webhooks = await fetch_webhooks(connection, await services.keyring.row_keys(caller.tenant), caller.tenant)
     await services.audit_log.append(audit_entry(services, caller, action="read-notices", decision="allowed"))
     names: dict[UUID, str] = {principal.id: principal.name for principal in principals}
     return WebhookList(
@@ -185,7 +188,8 @@ async def _principal(services: Services, connection: AsyncConnection, caller: Ca
 async def _find(services: Services, caller: Caller, app: str | None) -> tuple[Principal, StoredWebhook]:
     async with services.data.reading() as connection:
         principal = await _principal(services, connection, caller, app)
-        return principal, _require_webhook(await find_webhook(connection, caller.tenant, principal.id))
+        keys = await services.keyring.row_keys(caller.tenant)
+        return principal, _require_webhook(await find_webhook(connection, keys, caller.tenant, principal.id))
 
 
 def _require_webhook(stored: StoredWebhook | None) -> StoredWebhook:
