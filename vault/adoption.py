@@ -20,6 +20,7 @@ from vault.identity.tables import SUBJECT_SESSION
 from vault.policy.store import VERSIONS
 from vault.principals.store import API_KEYS, PRINCIPALS
 from vault.recipients.store import WEBHOOKS
+from vault.requests.store import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ _STEPS: Final[tuple[tuple[tuple[MacedTable, Change], ...], ...]] = (
         (VERSIONS, _numbered),
         (CONFIRMATIONS, _with_keyed_token),
     ),
-    ((WEBHOOKS, _as_it_is),),
+    ((WEBHOOKS, _as_it_is), (REQUESTS, _as_it_is)),
 )
 """What each step adopts. A table is in one step only: what was adopted once must have its MACs since."""
 

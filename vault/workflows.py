@@ -107,7 +107,7 @@ async def pending(services: Services) -> list[Work]:
         query = RequestQuery(states=UNDER_WAY, limit=PAGE)
         while True:
             async with services.data.reading() as connection:
-                page = await list_requests(connection, tenant, query)
+                page = await list_requests(connection, await services.keyring.row_keys(tenant), query)
             jobs += [
                 Work(request.kind, tenant, request.id, request.run)
                 for request in page

@@ -19,7 +19,7 @@ from vault.errors import CannotOpen, RowTampered
 from vault.storage.columns import Id, Moment
 
 SECRET = bytes(range(32))
-KEYS = RowKeys(SECRET)
+KEYS = RowKeys("default", SECRET)
 THING = Table(
     "thing",
     MetaData(),
@@ -100,8 +100,8 @@ def test_another_table_another_secret_and_another_version_have_other_macs():
     macs = [
         THINGS.seal(KEYS, ROW)["mac"],
         other.seal(KEYS, ROW)["mac"],
-        THINGS.seal(RowKeys(bytes(32)), ROW)["mac"],
-        THINGS.seal(RowKeys(SECRET, version=2), ROW)["mac"],
+        THINGS.seal(RowKeys("default", bytes(32)), ROW)["mac"],
+        THINGS.seal(RowKeys("default", SECRET, version=2), ROW)["mac"],
         MacedTable(THING, *reversed(COVERED)).seal(KEYS, ROW)["mac"],
     ]
     assert len(set(macs)) == len(macs)

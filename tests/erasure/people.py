@@ -57,7 +57,7 @@ async def ask(node, subject, *, scope=None, details=None, state="in_progress", k
         sealed = keys.seal(DETAILS, msgspec.json.encode(details), where)
     event = Event(number=1, at=now, move="receive", before=None, after="received")
     async with node.services.data.transaction() as connection:
-        await add_request(connection, DEFAULT_TENANT, request, sealed, [event])
+        await add_request(connection, await node.services.keyring.row_keys(DEFAULT_TENANT), request, sealed, [event])
     return request.id
 
 

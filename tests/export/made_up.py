@@ -62,20 +62,20 @@ async def approved(node, subject, kind="access", *, tenant="default", state="in_
     )
     event = Event(number=1, at=now, move="receive", before=None, after=state)
     async with node.services.data.transaction() as connection:
-        await add_request(connection, TenantId(tenant), request, None, [event])
+        await add_request(connection, await node.services.keyring.row_keys(TenantId(tenant)), request, None, [event])
     return request.id
 
 
 async def request_of(node, request, *, tenant="default"):
     async with node.services.data.reading() as connection:
-        return (await find_request(connection, TenantId(tenant), request)).request
+        return (await find_request(connection, await node.services.keyring.row_keys(TenantId(tenant)), request)).request
 
 
 async def change(node, request, **changes):
     """Change a request directly in the store."""
     changed = msgspec.structs.replace(await request_of(node, request), **changes)
     async with node.services.data.transaction() as connection:
-        await save_request(connection, DEFAULT, changed, None, [])
+        await save_request(connection, await node.services.keyring.row_keys(DEFAULT), changed, None, [])
 
 
 async def built(node, kind="access", **more):

@@ -47,8 +47,9 @@ async def written(node, request, subject):
     whom = SubjectId(UUID(str(subject)))
     keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [whom]))[whom]
     where = request_aad(DEFAULT_TENANT, whom, UUID(request))
+    row_keys = await node.services.keyring.row_keys(DEFAULT_TENANT)
     async with node.services.data.reading() as connection:
-        details = (await find_request(connection, DEFAULT_TENANT, UUID(request))).details
+        details = (await find_request(connection, row_keys, UUID(request))).details
     _request, history = await kept(node, request)
     notes = [keys.open(f"note:{event.number}", event.note, where) for event in history if event.note is not None]
     return None if details is None else msgspec.json.decode(keys.open(DETAILS, details, where)), [

@@ -53,7 +53,7 @@ async def carry_out(node, subject, kind, **how):
 
 async def state(node, request):
     async with node.services.data.reading() as connection:
-        return (await find_request(connection, DEFAULT_TENANT, request)).request
+        return (await find_request(connection, await node.services.keyring.row_keys(DEFAULT_TENANT), request)).request
 
 
 async def moves(node, request):

@@ -61,7 +61,8 @@ async def show(node, request, role="dpo"):
 async def kept(node, request, tenant=DEFAULT):
     """Return a request as it is stored, and its history."""
     async with node.services.data.reading() as connection:
-        match = await find_request(connection, tenant, UUID(str(request)))
+        row_keys = await node.services.keyring.row_keys(tenant)
+        match = await find_request(connection, row_keys, UUID(str(request)))
         return match.request, await events_of(connection, tenant, UUID(str(request)))
 
 

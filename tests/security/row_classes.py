@@ -14,8 +14,11 @@ from vault.identity.tables import SESSIONS
 from vault.policy.store import VERSIONS
 from vault.principals.store import API_KEYS, PRINCIPALS
 from vault.recipients.store import WEBHOOKS
+from vault.requests.store import REQUESTS
 
-MACED = {each.table.name: each for each in (PRINCIPALS, API_KEYS, VERSIONS, SESSIONS, CONFIRMATIONS, WEBHOOKS)}
+MACED = {
+    each.table.name: each for each in (PRINCIPALS, API_KEYS, VERSIONS, SESSIONS, CONFIRMATIONS, WEBHOOKS, REQUESTS)
+}
 UNCOVERED: dict[str, dict[str, str]] = {}
 
 
@@ -170,13 +173,6 @@ CLASSES: dict[str, list[Part]] = {
             *("tenant_id", "id", "kind", "policy", "started_at", "changed_at", "finished_at"),
             *("cursor", "runner", "body"),
         )
-    ],
-    "rights_request": [
-        sealed("details"),
-        free(
-            "the state of a request; a package goes to a session of the person, or a caller with the right to it",
-            *("tenant_id", "id", "subject_id", "kind", "state", "regime", "received_at", "due_on", "revision", "body"),
-        ),
     ],
     "subject": [
         free(

@@ -109,6 +109,18 @@ async def _is_posted_to(node):
     return (await node.call("support", "GET", "/v1/webhook")).status_code == 200
 
 
+async def _request(node, subject):
+    asked = {"kind": "access", "subject": str(subject)}
+    made = await node.post("dpo", "/v1/requests", asked)
+    assert made.status_code == 201, made.text
+    node.request = made.json()["id"]
+    return REQUEST.c.id == UUID(node.request)
+
+
+async def _is_shown(node):
+    return (await node.call("dpo", "GET", f"/v1/requests/{node.request}")).status_code == 200
+
+
 async def _opens_door(node):
     node.services.principals._cache._entries.clear()  # as after some seconds
     return (await node.call("sales", "GET", "/v1/notices")).status_code == 200
@@ -132,7 +144,9 @@ async def _confirms(node):
 
 
 PRINCIPAL, API_KEY, VERSION = (TABLES[name] for name in ("principal", "api_key", "policy_version"))
-SESSION, CONFIRMATION, WEBHOOK = (TABLES[name] for name in ("subject_session", "consent_confirmation", "webhook"))
+SESSION, CONFIRMATION, WEBHOOK, REQUEST = (
+    TABLES[name] for name in ("subject_session", "consent_confirmation", "webhook", "rights_request")
+)
 DOORS = {
     "principal": (_app, _opens_door),
     "api_key": (_key, _opens_door),
@@ -140,6 +154,7 @@ DOORS = {
     "subject_session": (_session, _signs_in),
     "consent_confirmation": (_confirmation, _confirms),
     "webhook": (_webhook, _is_posted_to),
+    "rights_request": (_request, _is_shown),
 }
 
 
@@ -442,4 +457,4 @@ async def test_a_later_step_adopts_no_row_of_an_earlier_one(node, place, clock):
         assert not await _opens_door(upgraded), "keys had their MACs when the first step was done"
         keys = await upgraded.services.keyring.row_keys(DEFAULT)
         async with upgraded.services.data.reading() as connection:
-            assert len(await list_webhooks(connection, keys, DEFAULT)) == 1
+            assert len(await list_webhooks(connection, keys)) == 1

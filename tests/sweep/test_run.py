@@ -27,6 +27,7 @@ from tests.sweep.people import (
     write_to,
 )
 from vault.consent.model import ConsentState, Held, pack
+from vault.requests.store import REQUEST, REQUESTS
 from vault.subjects.rows import digests
 from vault.sweep import apply
 from vault.sweep.query import sweep
@@ -177,7 +178,7 @@ async def test_a_subject_with_an_open_request_is_put_off_until_the_next_day(node
     counts = await swept(node)
     assert (counts.waiting, counts.erased) == (1, 0)
     assert (await swept(node)).people == 0  # not again today
-    await node.sql("UPDATE rights_request SET state = 'completed' WHERE id = :id", id=request)
+    await node.rewrite(REQUESTS, REQUEST.c.id == request, state="completed")
     clock.advance(days=1)
     assert (await swept(node)).whole == 1
 

@@ -361,8 +361,9 @@ async def _lay_down(
 ) -> bool:
     """Record an erasure as it was; returns whether it is unfinished."""
     await _make_room(services, tenant, subject, erasure_id)
+    row_keys = await services.keyring.row_keys(tenant)
     async with services.data.transaction() as connection:
-        await requests_of(connection, tenant, [subject], lock=True)
+        await requests_of(connection, row_keys, [subject], lock=True)
         row = await locked_subject(connection, tenant, subject)
         earlier = await find_erasure(connection, tenant, erasure_id, lock=True)
         if earlier is not None:

@@ -380,8 +380,9 @@ async def _carry_out(
             request.id,
             watch=None if session.as_json else (lambda step: note(f"  {step} …")),
         )
+        keys = await session.services.keyring.row_keys(session.tenant)
         async with session.services.data.reading() as connection:
-            stored = await find_request(connection, session.tenant, request.id)
+            stored = await find_request(connection, keys, request.id)
         request = request if stored is None else stored.request
     sentences = [f"The request is {request.state.replace('_', ' ')}; due on {request.due.on}."]
     if wait is not None:

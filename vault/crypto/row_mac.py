@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column, Table
 
+    from vault.ids import TenantId
+
 FORMAT: Final = b"\x01"
 MAC: Final = "mac"
 """The column of the MAC."""
@@ -43,13 +45,15 @@ class RowKeys(Secret):
     """A tenant's keys for the MACs of rows: one for each table.
 
     Args:
+        tenant: whose rows they are.
         secret: the tenant's, of which other keys are derived under other labels.
         version: of the secret.
     """
 
-    __slots__ = ("_keys", "head")
+    __slots__ = ("_keys", "head", "tenant")
 
-    def __init__(self, secret: bytes, *, version: int = 1) -> None:
+    def __init__(self, tenant: TenantId, secret: bytes, *, version: int = 1) -> None:
+        self.tenant = tenant
         self._keys = DerivedKeys(b"cdv:row", secret)
         self.head = FORMAT + version.to_bytes(2, "big")
 

@@ -65,7 +65,7 @@ class TenantKeys(primitive.Secret):
         self._newest = max(wrapping)
         self.index = IndexKeys(secrets[INDEX][1], version=secrets[INDEX][0])
         self.token = TokenKey(secrets[TOKEN][1], version=secrets[TOKEN][0])
-        self.rows = RowKeys(secrets[TOKEN][1], version=secrets[TOKEN][0])
+        self.rows = RowKeys(name, secrets[TOKEN][1], version=secrets[TOKEN][0])
         self.audit = TokenKey(secrets[AUDIT][1], version=secrets[AUDIT][0])
         self._signing = [SigningKey(secret, version=version) for version, secret in sorted((signing or {}).items())]
 

@@ -335,9 +335,10 @@ async def execute_erasure(
     )
     # Before the transaction, as it asks both databases. After a restore no second letter is sent.
     addressee = Addressee() if replayed is not None else await find_addressee(services, tenant, erasure)
+    row_keys = await services.keyring.row_keys(tenant)
     async with services.data.transaction() as connection:
         # Requests are locked before the subject's row (the global lock order), to avoid a deadlock.
-        requests = await requests_of(connection, tenant, [subject], lock=True)
+        requests = await requests_of(connection, row_keys, [subject], lock=True)
         row = await locked_subject(connection, tenant, subject)
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
         # Read again under the lock: another process may have executed it since this job began.
@@ -404,7 +405,8 @@ async def _erase_part(execution: Execution) -> None:
 
 async def _erase(execution: Execution, plan: SubjectErasure, is_erased: IsErased) -> ErasedSubject:
     erasures = {execution.erasure.id, *execution.erasure.facts.resumes}
-    erasing = ErasureContext(execution.connection, execution.tenant, is_erased, erasures=erasures)
+    row_keys = await execution.services.keyring.row_keys(execution.tenant)
+    erasing = ErasureContext(execution.connection, execution.tenant, row_keys, is_erased, erasures=erasures)
     resealer = RecordResealer(execution.policy_set.catalogue, execution.secrets.index, execution.now)
     return (await erase_subjects(execution.services, erasing, [plan], resealer))[execution.subject]
 

@@ -92,7 +92,7 @@ async def _scope_of(
 ) -> tuple[Scope, list[LegalClaim]]:
     """Return what a request asks to erase, and what staff keep from it."""
     async with services.data.reading() as connection:
-        stored = await find_request(connection, caller.tenant, request)
+        stored = await find_request(connection, await services.keyring.row_keys(caller.tenant), request)
     if stored is None or stored.request.subject != subject or not services.request_kinds[stored.request.kind].erases:
         raise no_request()
     keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
@@ -129,7 +129,7 @@ async def read_certificate(services: Services, caller: Caller, request: UUID) ->
     """
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     async with services.data.reading() as connection:
-        stored = await find_request(connection, caller.tenant, request)
+        stored = await find_request(connection, await services.keyring.row_keys(caller.tenant), request)
         if stored is None or not services.request_kinds[stored.request.kind].erases:
             raise no_request()
         erasure_id = stored.request.erasure

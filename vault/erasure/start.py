@@ -78,7 +78,7 @@ async def erasure_of(services: Services, tenant: TenantId, request: UUID) -> sto
         Unavailable: the erasure was given up, and has yet to begin again.
     """
     async with services.data.reading() as connection:
-        stored = await find_request(connection, tenant, request)
+        stored = await find_request(connection, await services.keyring.row_keys(tenant), request)
         if stored is None or stored.request.erasure is None:
             raise no_request()
         erasure = await store.find_erasure(connection, tenant, stored.request.erasure)
@@ -134,7 +134,8 @@ async def _is_of_this_run(change: RequestChange, erasure_id: UUID) -> bool:
 
 async def _is_carried_out(change: RequestChange, subject: SubjectId, erasure: store.Erasure) -> bool:
     """Tell whether a request still carries an erasure out: it may have been returned to staff, or rejected."""
-    requests = await open_requests_of(change.connection, change.caller.tenant, subject)
+    keys = await change.services.keyring.row_keys(change.caller.tenant)
+    requests = await open_requests_of(change.connection, keys, subject)
     return any(request.erasure == erasure.id and request.state in UNDER_WAY for request in requests)
 
 

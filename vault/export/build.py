@@ -84,7 +84,7 @@ async def load_request(services: Services, tenant: TenantId, request_id: UUID) -
         NotFound: it does not exist.
     """
     async with services.data.reading() as connection:
-        stored = await find_request(connection, tenant, request_id)
+        stored = await find_request(connection, await services.keyring.row_keys(tenant), request_id)
     if stored is None:
         raise no_request()
     return stored.request

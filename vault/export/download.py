@@ -213,7 +213,7 @@ async def _load(
     services: Services, tenant: TenantId, request_id: UUID, person: SubjectId | None
 ) -> tuple[Request, Package | None, UUID | None]:
     async with services.data.reading() as connection:
-        stored = await find_request(connection, tenant, request_id)
+        stored = await find_request(connection, await services.keyring.row_keys(tenant), request_id)
         # To a subject, the request of another subject does not exist.
         if stored is None or (person is not None and stored.request.subject != person):
             raise no_request()

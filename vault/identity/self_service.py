@@ -81,8 +81,9 @@ async def my_requests(services: Services, session: Session) -> MyRequestList:
         TooMany: the person has made too many calls in this minute. All functions here raise it.
     """
     await require_pace(services, session, "read-requests")
+    keys = await services.keyring.row_keys(session.tenant)
     async with services.data.reading() as connection:
-        requests = await list_requests(connection, session.tenant, RequestQuery(subject=session.subject, limit=MOST))
+        requests = await list_requests(connection, keys, RequestQuery(subject=session.subject, limit=MOST))
     await _record(services, session)
     requests.sort(key=lambda request: request.id, reverse=True)
     return MyRequestList(requests=[_view(services, session, request) for request in requests])
@@ -96,7 +97,7 @@ async def my_request(services: Services, session: Session, request: UUID) -> MyR
     """
     await require_pace(services, session, "read-requests")
     async with services.data.reading() as connection:
-        stored = await find_request(connection, session.tenant, request)
+        stored = await find_request(connection, await services.keyring.row_keys(session.tenant), request)
         events = await events_of(connection, session.tenant, request)
     if stored is None or stored.request.subject != session.subject:
         raise await refused(services, session, "read-requests", no_request())

@@ -205,7 +205,7 @@ async def _submitted_by(services: Services, caller: Caller, request_id: UUID, ac
     await require_permission(services, caller, REQUESTS, "submit", audit_action=action)
     await require_own_or(services, caller, request_id, "read", audit_action=action)
     async with services.data.reading() as connection:
-        stored = await find_request(connection, caller.tenant, request_id)
+        stored = await find_request(connection, await services.keyring.row_keys(caller.tenant), request_id)
     if stored is not None:
         return stored.request
     error = no_request()

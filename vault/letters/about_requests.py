@@ -38,7 +38,7 @@ def _letter(name: str, codes: Callable[[Request], dict[str, object]], *, state: 
 
     async def send(services: Services, tenant: TenantId, request_id: UUID) -> None:
         async with services.data.reading() as connection:
-            stored = await find_request(connection, tenant, request_id)
+            stored = await find_request(connection, await services.keyring.row_keys(tenant), request_id)
         request = None if stored is None else stored.request
         if request is None or request.subject is None or request.state != (state or request.state):
             return

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.context import Caller, Services
+    from vault.crypto.row_mac import RowKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
@@ -77,6 +78,7 @@ class ErasureContext:
     Attributes:
         connection: the open transaction.
         tenant: the tenant of all subjects.
+        row_keys: its keys of the MACs over rows.
         is_erased: which values are erased of subjects that go on.
         resealers: one for each subject of which something stays.
         unlinked: subjects whose ids in other systems are erased.
@@ -86,6 +88,7 @@ class ErasureContext:
 
     connection: AsyncConnection
     tenant: TenantId
+    row_keys: RowKeys
     is_erased: IsErased
     resealers: Mapping[SubjectId, Resealer] = field(default_factory=dict)
     unlinked: Collection[SubjectId] = ()

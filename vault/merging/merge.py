@@ -103,10 +103,11 @@ async def merge_authorized(
     tenant, both = caller.tenant, [request.survivor, request.duplicate]
     keys = await services.keyring.subject_keys(tenant, both)
     index_keys = await services.keyring.index_keys(tenant)
+    row_keys = await services.keyring.row_keys(tenant)
     reverify: list[tuple[UUID, int]] = []
     async with services.data.transaction() as connection:
         # Requests first, then subjects: the global order of locks.
-        requests = await requests_of(connection, tenant, both, lock=True)
+        requests = await requests_of(connection, row_keys, both, lock=True)
         rows = await locked_subjects(connection, tenant, both)
         # The call before may have committed and lost its answer: a second one completes the merge and succeeds.
         if await merged_into(connection, tenant, request.duplicate) == request.survivor:

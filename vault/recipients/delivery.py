@@ -136,7 +136,7 @@ async def _reachable(
 ) -> tuple[StoredWebhook | None, str | None]:
     """Return the webhook of an app, and the code of why it cannot be reached."""
     try:
-        webhook = await find_webhook(connection, await services.keyring.row_keys(tenant), tenant, notice.principal)
+        webhook = await find_webhook(connection, await services.keyring.row_keys(tenant), notice.principal)
         return webhook, await _unreachable(services, connection, tenant, notice, webhook)
     except RowTampered as error:  # the app can still fetch the notice
         return None, error.code
@@ -233,14 +233,14 @@ async def _disable(services: Services, connection: AsyncConnection, tenant: Tena
     """Disable a webhook whose address is gone; return whether it is still the app's address."""
     # Read again under a lock: the app may have set another address while the notice was posted.
     keys = await services.keyring.row_keys(tenant)
-    webhook = await find_webhook(connection, keys, tenant, tried.principal, lock=True)
+    webhook = await find_webhook(connection, keys, tried.principal, lock=True)
     if webhook is None or webhook.url != tried.url:
         return False
     if webhook.state != "active":
         return True
     now = services.clock.now()
     gone = replace(webhook, state="disabled", why="webhook-gone", updated_at=now)
-    await save_webhook(connection, keys, tenant, gone)
+    await save_webhook(connection, keys, gone)
     entry = audit_entry(
         services,
         system_caller(tenant),

@@ -84,9 +84,7 @@ async def list_sent(
         wanted = replace(query, principal=recipient, limit=query.limit + 1)
         notices = await store.list_notices(connection, caller.tenant, wanted)
         keys = await services.keyring.row_keys(caller.tenant)
-        webhooks = {
-            webhook.principal: webhook.state for webhook in await store.list_webhooks(connection, keys, caller.tenant)
-        }
+        webhooks = {webhook.principal: webhook.state for webhook in await store.list_webhooks(connection, keys)}
         pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
     entry = audit_entry(
         services,
@@ -182,7 +180,7 @@ async def chase(services: Services, caller: Caller, notice: UUID) -> AppNotice:
         if stored.state == "acknowledged":
             raise Conflict("the app has acknowledged this notice", code="notice-acknowledged")
         keys = await services.keyring.row_keys(caller.tenant)
-        webhook = await store.find_webhook(connection, keys, caller.tenant, stored.principal)
+        webhook = await store.find_webhook(connection, keys, stored.principal)
         if webhook is None or webhook.state != "active":
             raise Conflict(
                 "the app has no webhook to which a reminder could go",
@@ -214,7 +212,7 @@ async def _audit(
 async def _chase_tenant(services: Services, tenant: TenantId) -> int:
     now = services.clock.now()
     async with services.data.transaction() as connection:
-        for webhook in await store.list_webhooks(connection, await services.keyring.row_keys(tenant), tenant):
+        for webhook in await store.list_webhooks(connection, await services.keyring.row_keys(tenant)):
             if webhook.state == "active":
                 await store.retry_notices(connection, tenant, webhook.principal, now, states=("waiting",))
     done = 0

@@ -302,7 +302,7 @@ class StoredWebhook:
 
 
 async def find_webhook(
-    connection: AsyncConnection, keys: RowKeys, tenant: TenantId, principal: UUID, *, lock: bool = False
+    connection: AsyncConnection, keys: RowKeys, principal: UUID, *, lock: bool = False
 ) -> StoredWebhook | None:
     """Fetch an app's webhook, also a removed one; None if it never had one.
 
@@ -313,7 +313,7 @@ async def find_webhook(
     Raises:
         RowTampered: the vault did not write the row.
     """
-    statement = select(*WEBHOOKS.columns).where(W.tenant_id == tenant, W.principal_id == principal)
+    statement = select(*WEBHOOKS.columns).where(W.tenant_id == keys.tenant, W.principal_id == principal)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
     if row is None:
         return None
@@ -321,25 +321,27 @@ async def find_webhook(
     return _webhook(row)
 
 
-async def list_webhooks(connection: AsyncConnection, keys: RowKeys, tenant: TenantId) -> list[StoredWebhook]:
+async def list_webhooks(connection: AsyncConnection, keys: RowKeys) -> list[StoredWebhook]:
     """Return a tenant's webhooks, except removed ones and those that the vault did not write."""
-    statement = select(*WEBHOOKS.columns).where(W.tenant_id == tenant, W.state != "removed").order_by(W.principal_id)
+    statement = (
+        select(*WEBHOOKS.columns).where(W.tenant_id == keys.tenant, W.state != "removed").order_by(W.principal_id)
+    )
     return [_webhook(row) for row in await connection.execute(statement) if WEBHOOKS.is_genuine(keys, row)]
 
 
-async def add_webhook(connection: AsyncConnection, keys: RowKeys, tenant: TenantId, webhook: StoredWebhook) -> None:
+async def add_webhook(connection: AsyncConnection, keys: RowKeys, webhook: StoredWebhook) -> None:
     """Insert an app's first webhook.
 
     Raises:
         sqlalchemy.exc.IntegrityError: the app has a webhook already.
     """
-    await connection.execute(insert(WEBHOOK), [_webhook_row(keys, tenant, webhook)])
+    await connection.execute(insert(WEBHOOK), [_webhook_row(keys, webhook)])
 
 
-async def save_webhook(connection: AsyncConnection, keys: RowKeys, tenant: TenantId, webhook: StoredWebhook) -> None:
+async def save_webhook(connection: AsyncConnection, keys: RowKeys, webhook: StoredWebhook) -> None:
     """Update a locked webhook."""
-    this = W.tenant_id == tenant, W.principal_id == webhook.principal
-    await connection.execute(update(WEBHOOK).where(*this).values(_webhook_row(keys, tenant, webhook)))
+    this = W.tenant_id == keys.tenant, W.principal_id == webhook.principal
+    await connection.execute(update(WEBHOOK).where(*this).values(_webhook_row(keys, webhook)))
 
 
 def _webhook(row: Any) -> StoredWebhook:
@@ -347,8 +349,8 @@ def _webhook(row: Any) -> StoredWebhook:
     return StoredWebhook(UUID(bytes=principal.bytes), *rest)
 
 
-def _webhook_row(keys: RowKeys, tenant: TenantId, webhook: StoredWebhook) -> dict[str, Any]:
-    return WEBHOOKS.seal(keys, dict(zip(WEBHOOKS.covered, (tenant, *astuple(webhook)), strict=True)))
+def _webhook_row(keys: RowKeys, webhook: StoredWebhook) -> dict[str, Any]:
+    return WEBHOOKS.seal(keys, dict(zip(WEBHOOKS.covered, (keys.tenant, *astuple(webhook)), strict=True)))
 
 
 class RecipientData(RetainedData):

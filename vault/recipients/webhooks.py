@@ -59,9 +59,9 @@ async def set_webhook(services: Services, caller: Caller, url: str, *, app: str 
         async with services.data.transaction() as connection:
             principal = await _principal(services, connection, caller, app)
             now = services.clock.now()
-            stored = await find_webhook(connection, keys, caller.tenant, principal.id, lock=True)
+            stored = await find_webhook(connection, keys, principal.id, lock=True)
             webhook, is_new = _with_url(stored, principal, url, now)
-            await (add_webhook if stored is None else save_webhook)(connection, keys, caller.tenant, webhook)
+            await (add_webhook if stored is None else save_webhook)(connection, keys, webhook)
             await retry_notices(connection, caller.tenant, principal.id, now)
             await _audit(services, connection, caller, principal, "webhook-set")
     except IntegrityError:
@@ -89,11 +89,11 @@ async def rotate_secret(services: Services, caller: Caller, *, app: str | None =
     async with services.data.transaction() as connection:
         principal = await _principal(services, connection, caller, app)
         now = services.clock.now()
-        stored = _require_webhook(await find_webhook(connection, keys, caller.tenant, principal.id, lock=True))
+        stored = _require_webhook(await find_webhook(connection, keys, principal.id, lock=True))
         webhook = replace(
             stored, secret_version=stored.secret_version + 1, previous_until=now + OVERLAP, updated_at=now
         )
-        await save_webhook(connection, keys, caller.tenant, webhook)
+        await save_webhook(connection, keys, webhook)
         await _audit(services, connection, caller, principal, "secret-rotated")
     return await _view(services, caller, principal, webhook, with_secret=True)
 
@@ -105,11 +105,11 @@ async def remove_webhook(services: Services, caller: Caller, *, app: str | None 
     keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.transaction() as connection:
         principal = await _principal(services, connection, caller, app)
-        stored = _require_webhook(await find_webhook(connection, keys, caller.tenant, principal.id, lock=True))
+        stored = _require_webhook(await find_webhook(connection, keys, principal.id, lock=True))
         removed = replace(
             stored, url="", state="removed", updated_at=services.clock.now(), previous_until=None, why=None
         )
-        await save_webhook(connection, keys, caller.tenant, removed)
+        await save_webhook(connection, keys, removed)
         await _audit(services, connection, caller, principal, "webhook-removed")
 
 
@@ -157,7 +157,7 @@ async def list_webhooks(services: Services, caller: Caller) -> WebhookList:
     await require_permission(services, caller, "vault:webhooks", "manage", audit_action="read-notices")
     async with services.data.reading() as connection:
         principals = await services.principals.list_principals(connection, caller.tenant)
-        webhooks = await fetch_webhooks(connection, await services.keyring.row_keys(caller.tenant), caller.tenant)
+        webhooks = await fetch_webhooks(connection, await services.keyring.row_keys(caller.tenant))
     await services.audit_log.append(audit_entry(services, caller, action="read-notices", decision="allowed"))
     names: dict[UUID, str] = {principal.id: principal.name for principal in principals}
     return WebhookList(
@@ -189,7 +189,7 @@ async def _find(services: Services, caller: Caller, app: str | None) -> tuple[Pr
     async with services.data.reading() as connection:
         principal = await _principal(services, connection, caller, app)
         keys = await services.keyring.row_keys(caller.tenant)
-        return principal, _require_webhook(await find_webhook(connection, keys, caller.tenant, principal.id))
+        return principal, _require_webhook(await find_webhook(connection, keys, principal.id))
 
 
 def _require_webhook(stored: StoredWebhook | None) -> StoredWebhook:

@@ -304,7 +304,7 @@ def guarded(step: Step) -> Step:
 
     async def run(services: Services, tenant: TenantId, request: UUID) -> float | None:
         async with services.data.reading() as connection:
-            stored = await find_request(connection, tenant, request)
+            stored = await find_request(connection, await services.keyring.row_keys(tenant), request)
         if stored is None or stored.request.state != RUNNING:
             return None
         try:

@@ -23,6 +23,7 @@ from vault.requests.store import (
     REQUEST,
     REQUEST_EVENT,
     RequestQuery,
+    details_of,
     events_by_request,
     events_of,
     list_requests,
@@ -94,9 +95,10 @@ class RequestData:
     async def move(self, merge: MergeContext) -> None:
         """Assign the duplicate's requests to the survivor, and ask again for a proof of identity where one counted."""
         connection, tenant = merge.connection, merge.tenant
+        row_keys = await merge.services.keyring.row_keys(tenant)
         pseudonym, keys = merge.survivor_row.pseudonym, merge.resealer.target.keys
         first: dict[tuple[KindName, Scope], UUID] = {}
-        for kept in await requests_of(connection, tenant, [merge.survivor, merge.duplicate], lock=True):
+        for kept in await requests_of(connection, row_keys, [merge.survivor, merge.duplicate], lock=True):
             request, details = _linked(kept.request, first), kept.details
             if request.subject == merge.duplicate:
                 request = _assigned(merge, request)
@@ -110,14 +112,14 @@ class RequestData:
                 moved = change.move("ask-identity", code=MERGED, verification=None, approvals=())
                 merge.reverify.append((moved.id, moved.revision))
             if change.request != kept.request:
-                await save_request(connection, tenant, change.request, change.details, change.events)
+                await save_request(connection, row_keys, change.request, change.details, change.events)
             await merge.services.audit_log.append_in(connection, change.entries("move-request"))
 
     async def export(self, package: ExportContext) -> Sections:
         """List the subject's requests, newest first."""
         async with package.services.data.reading() as connection:
             query = RequestQuery(subject=package.subject, limit=MOST_REQUESTS)
-            requests = await list_requests(connection, package.tenant, query)
+            requests = await list_requests(connection, await package.services.keyring.row_keys(package.tenant), query)
         summaries = [
             RequestSummary(
                 id=str(request.id),
@@ -136,7 +138,7 @@ class RequestData:
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count what was written about requests under a data key that the erasure destroyed."""
         subjects = [SubjectId(erasure.subject)]
-        details = [kept.details for kept in await requests_of(connection, tenant, subjects)]
+        details = await details_of(connection, tenant, subjects)
         histories = await events_by_request(connection, tenant, subjects)
         notes = [event.note for events in histories.values() for event in events]
         return sum(sealed is not None and is_stale(version_of(sealed), erasure) for sealed in (*details, *notes))
@@ -150,9 +152,9 @@ async def _rewrite(
 ) -> None:
     """Seal again what was written about the requests of subjects, or delete it."""
     histories = await events_by_request(erasing.connection, erasing.tenant, subjects)
-    details: list[tuple[UUID, bytes | None]] = []
+    details: list[tuple[Request, bytes | None]] = []
     notes: list[tuple[UUID, Event]] = []
-    for kept in await requests_of(erasing.connection, erasing.tenant, subjects, lock=True):
+    for kept in await requests_of(erasing.connection, erasing.row_keys, subjects, lock=True):
         request = kept.request
         resealer = None
         if request.subject is not None and is_resealed(request):
@@ -161,9 +163,9 @@ async def _rewrite(
             sealed = None
             if resealer is not None and not loses_details(request):
                 sealed = resealer.reseal(COLLECTION, request.id, DETAILS, kept.details)
-            details.append((request.id, sealed))
+            details.append((request, sealed))
         notes += _resealed_notes(resealer, request.id, histories.get(request.id, ()))
-    await save_details(erasing.connection, erasing.tenant, details)
+    await save_details(erasing.connection, erasing.row_keys, details)
     await rewrite_events(erasing.connection, erasing.tenant, notes)
 
 

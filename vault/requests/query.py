@@ -67,7 +67,7 @@ async def list_of_requests(
         end = today if urgency == "overdue" else today + SOON + timedelta(days=1)
         following = replace(following, states=states, due_before=end)
     async with services.data.reading() as connection:
-        requests = await list_requests(connection, caller.tenant, following)
+        requests = await list_requests(connection, await services.keyring.row_keys(caller.tenant), following)
         pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
     views = [DataSubjectRequest.of(services, caller.tenant, request) for request in requests[: query.limit]]
     last = views[-1] if len(requests) > query.limit else None
@@ -90,7 +90,7 @@ async def show_request(services: Services, caller: Caller, request: UUID) -> Req
     """
     in_full = await require_own_or(services, caller, request, "read", audit_action="read-requests")
     async with services.data.reading() as connection:
-        stored = await find_request(connection, caller.tenant, request)
+        stored = await find_request(connection, await services.keyring.row_keys(caller.tenant), request)
         if stored is None:
             raise no_request()
         events = await events_of(connection, caller.tenant, request)

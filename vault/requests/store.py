@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import Index, Integer, LargeBinary, String, and_, bindparam, func, insert, or_, select, update
 
+from vault.crypto.row_mac import MAC, MacedTable
 from vault.requests.model import OPEN, UNVERIFIED, Event, Request, decode, encode
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.crypto.row_mac import RowKeys
     from vault.ids import SubjectId, TenantId
 
 
@@ -44,6 +46,7 @@ class RequestRow(DataTable, table=True):
     revision: int = column(Integer)
     body: bytes = column(LargeBinary)
     details: bytes | None = column(LargeBinary, nullable=True)
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 class RequestEventRow(DataTable, table=True):
@@ -60,6 +63,11 @@ class RequestEventRow(DataTable, table=True):
 
 REQUEST = table_of(RequestRow)
 REQUEST_EVENT = table_of(RequestEventRow)
+REQUESTS = MacedTable(
+    REQUEST,
+    *("tenant_id", "id", "subject_id", "kind", "state", "regime", "received_at", "due_on", "revision", "body"),
+    "details",
+)
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -94,24 +102,20 @@ class RequestQuery:
 
 
 async def add_request(
-    connection: AsyncConnection, tenant: TenantId, request: Request, details: bytes | None, events: Sequence[Event]
+    connection: AsyncConnection, keys: RowKeys, request: Request, details: bytes | None, events: Sequence[Event]
 ) -> None:
     """Insert a new request with its first events."""
-    row = {"tenant_id": tenant, "id": request.id, **_columns(request), "details": details}
-    await connection.execute(insert(REQUEST), [row])
-    await _add_events(connection, tenant, request.id, events)
+    await connection.execute(insert(REQUEST), [_row(keys, request, details)])
+    await _add_events(connection, keys.tenant, request.id, events)
 
 
 async def save_request(
-    connection: AsyncConnection, tenant: TenantId, request: Request, details: bytes | None, events: Sequence[Event]
+    connection: AsyncConnection, keys: RowKeys, request: Request, details: bytes | None, events: Sequence[Event]
 ) -> None:
     """Update a locked request, and add its new events."""
-    await connection.execute(
-        update(REQUEST)
-        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request.id)
-        .values(**_columns(request), details=details)
-    )
-    await _add_events(connection, tenant, request.id, events)
+    this = REQUEST.c.tenant_id == keys.tenant, REQUEST.c.id == request.id
+    await connection.execute(update(REQUEST).where(*this).values(_row(keys, request, details)))
+    await _add_events(connection, keys.tenant, request.id, events)
 
 
 async def _add_events(connection: AsyncConnection, tenant: TenantId, request: UUID, events: Sequence[Event]) -> None:
@@ -133,35 +137,52 @@ async def rewrite_events(connection: AsyncConnection, tenant: TenantId, events: 
 
 
 async def save_details(
-    connection: AsyncConnection, tenant: TenantId, details: Iterable[tuple[UUID, bytes | None]]
+    connection: AsyncConnection, keys: RowKeys, details: Iterable[tuple[Request, bytes | None]]
 ) -> None:
-    """Replace the details of requests that were resealed or erased."""
-    rows = [{"of": request, "sealed": sealed} for request, sealed in details]
+    """Replace the details of requests that were resealed or erased; they are locked."""
+    rows = [{f"new_{name}": value for name, value in _row(keys, *each).items()} for each in details]
     if rows:
-        statement = update(REQUEST).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == bindparam("of"))
-        await connection.execute(statement.values(details=bindparam("sealed")), rows)
+        statement = update(REQUEST).where(REQUEST.c.tenant_id == keys.tenant, REQUEST.c.id == bindparam("new_id"))
+        # The body too: an older program may have written it in another form, and the MAC covers it.
+        new: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("body", "details", MAC)}
+        await connection.execute(statement.values(new), [{name: row[name] for name in _NEW} for row in rows])
+
+
+_NEW: Final = ("new_id", "new_body", "new_details", "new_mac")
 
 
 async def find_request(
-    connection: AsyncConnection, tenant: TenantId, request: UUID, *, lock: bool = False
+    connection: AsyncConnection, keys: RowKeys, request: UUID, *, lock: bool = False
 ) -> StoredRequest | None:
-    """Fetch a request, for an update if ``lock``; None if it does not exist."""
-    statement = select(REQUEST.c.body, REQUEST.c.details).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request)
+    """Fetch a request, for an update if ``lock``; None if it does not exist.
+
+    Raises:
+        RowTampered: the vault did not write the row. All functions here that return requests raise it.
+    """
+    statement = select(*REQUESTS.columns).where(REQUEST.c.tenant_id == keys.tenant, REQUEST.c.id == request)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
-    return None if row is None else StoredRequest(decode(row.body), row.details)
+    return None if row is None else _stored(keys, row)
 
 
 async def requests_of(
-    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], *, lock: bool = False
+    connection: AsyncConnection, keys: RowKeys, subjects: Sequence[SubjectId], *, lock: bool = False
 ) -> list[StoredRequest]:
     """Fetch all requests of people, for an update if ``lock``: in order of their ids, to avoid deadlock."""
     statement = (
-        select(REQUEST.c.body, REQUEST.c.details)
-        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects))
+        select(*REQUESTS.columns)
+        .where(REQUEST.c.tenant_id == keys.tenant, REQUEST.c.subject_id.in_(subjects))
         .order_by(REQUEST.c.id)
     )
     rows = await connection.execute(statement.with_for_update() if lock else statement)
-    return [StoredRequest(decode(row.body), row.details) for row in rows.all()]
+    return [_stored(keys, row) for row in rows.all()]
+
+
+async def details_of(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> list[bytes | None]:
+    """Return the sealed details of all requests of people, to see under which key they are."""
+    statement = select(REQUEST.c.details).where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects))
+    return list((await connection.execute(statement)).scalars())
 
 
 async def request_ids_of(
@@ -196,19 +217,19 @@ async def events_by_request(
     return events
 
 
-async def open_requests_of(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[Request]:
+async def open_requests_of(connection: AsyncConnection, keys: RowKeys, subject: SubjectId) -> list[Request]:
     """Return a person's open requests, oldest first."""
     statement = (
-        select(REQUEST.c.body)
-        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id == subject, REQUEST.c.state.in_(sorted(OPEN)))
+        select(*REQUESTS.columns)
+        .where(REQUEST.c.tenant_id == keys.tenant, REQUEST.c.subject_id == subject, REQUEST.c.state.in_(sorted(OPEN)))
         .order_by(REQUEST.c.id)
     )
-    return [decode(body) for body in (await connection.execute(statement)).scalars()]
+    return [_stored(keys, row).request for row in (await connection.execute(statement)).all()]
 
 
-async def list_requests(connection: AsyncConnection, tenant: TenantId, query: RequestQuery) -> list[Request]:
+async def list_requests(connection: AsyncConnection, keys: RowKeys, query: RequestQuery) -> list[Request]:
     """Return requests by their due date, the most urgent first."""
-    statement = select(REQUEST.c.body).where(REQUEST.c.tenant_id == tenant)
+    statement = select(*REQUESTS.columns).where(REQUEST.c.tenant_id == keys.tenant)
     if query.subject is not None:
         statement = statement.where(REQUEST.c.subject_id == query.subject)
     if query.states:
@@ -221,8 +242,8 @@ async def list_requests(connection: AsyncConnection, tenant: TenantId, query: Re
         day, last = query.after
         same_day = and_(REQUEST.c.due_on == day, REQUEST.c.id > last)
         statement = statement.where(or_(REQUEST.c.due_on > day, same_day))
-    bodies = await connection.execute(statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(query.limit))
-    return [decode(body) for body in bodies.scalars()]
+    rows = await connection.execute(statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(query.limit))
+    return [_stored(keys, row).request for row in rows.all()]
 
 
 async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: datetime, *, limit: int) -> list[UUID]:
@@ -241,8 +262,15 @@ async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: d
     return list((await connection.execute(statement)).scalars())
 
 
-def _columns(request: Request) -> dict[str, object]:
-    return {
+def _stored(keys: RowKeys, row: Any) -> StoredRequest:
+    REQUESTS.check(keys, row)
+    return StoredRequest(decode(row.body), row.details)
+
+
+def _row(keys: RowKeys, request: Request, details: bytes | None) -> dict[str, Any]:
+    row = {
+        "tenant_id": keys.tenant,
+        "id": request.id,
         "subject_id": request.subject,
         "kind": request.kind,
         "state": request.state,
@@ -251,4 +279,6 @@ def _columns(request: Request) -> dict[str, object]:
         "due_on": request.due.on.isoformat(),
         "revision": request.revision,
         "body": encode(request),
+        "details": details,
     }
+    return REQUESTS.seal(keys, row)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vault.catalogue.company import KindName
     from vault.catalogue.model import Catalogue
     from vault.context import Caller, Services
+    from vault.crypto.row_mac import RowKeys
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Regime, Verification
 
@@ -116,6 +117,7 @@ async def submit_request(
     # Where no one matches, the same steps run for an id that belongs to no one, so that timing reveals nothing.
     person = match.subject or SubjectId(new_id())
     keys = await services.keyring.subject_keys(caller.tenant, [person])
+    row_keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.transaction() as connection:
         # The lock makes two requests for the same thing see each other, and keeps an erasure from coming in between.
         row = await locked_subject(connection, caller.tenant, person)
@@ -125,7 +127,7 @@ async def submit_request(
         found = None if pseudonym is None else person
         current = {} if found is None else await current_keys(services, connection, caller.tenant, keys)
         request = _request(policy_set, caller, submission, found, services.clock.now())
-        request, shown = await _linked(connection, caller, request, person)
+        request, shown = await _linked(connection, row_keys, caller, request, person)
         if submission.follows is not None and request.follows is None and submission.identity is None:
             raise no_request()
         change = RequestChange(services, caller, connection, request, None, [], pseudonym, current.get(person))
@@ -136,7 +138,7 @@ async def submit_request(
             await verify(change, verification)
         # A duplicate would reveal that a claimed identity is known, so only who named the person by id learns of it.
         submitted = SubmittedRequest.of(change.request, duplicate_of=None if submission.identity else shown)
-        await add_request(connection, caller.tenant, change.request, change.details, change.events)
+        await add_request(connection, row_keys, change.request, change.details, change.events)
         await services.audit_log.append_in(connection, change.entries("submit-request"))
         if on_commit is not None:
             await on_commit(connection, submitted)
@@ -190,7 +192,7 @@ def _request(
 
 
 async def _linked(
-    connection: AsyncConnection, caller: Caller, request: Request, subject: SubjectId
+    connection: AsyncConnection, keys: RowKeys, caller: Caller, request: Request, subject: SubjectId
 ) -> tuple[Request, UUID | None]:
     """Link a request to an open one for the same thing, and to the earlier one that it continues.
 
@@ -199,9 +201,9 @@ async def _linked(
     Returns:
         the request, and which open one for the same thing the caller may learn of. The link itself is for staff.
     """
-    others = await open_requests_of(connection, caller.tenant, subject)
+    others = await open_requests_of(connection, keys, subject)
     same = [other for other in others if (other.kind, other.scope) == (request.kind, request.scope)]
-    earlier = None if request.follows is None else await find_request(connection, caller.tenant, request.follows)
+    earlier = None if request.follows is None else await find_request(connection, keys, request.follows)
     is_same_person = earlier is not None and earlier.request.subject == subject
     linked = msgspec.structs.replace(
         request, duplicate_of=same[0].id if same else None, follows=request.follows if is_same_person else None

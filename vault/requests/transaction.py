@@ -202,10 +202,11 @@ async def changing_request(
     # The keys are fetched before the transaction, because the key store is another database.
     subject = await _subject_of(services, caller, request)
     keys = None if subject is None else (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+    row_keys = await services.keyring.row_keys(caller.tenant)
     pseudonym: UUID | None = None
     try:
         async with services.data.transaction() as connection:
-            stored = await find_request(connection, caller.tenant, request, lock=True)
+            stored = await find_request(connection, row_keys, request, lock=True)
             if stored is None:
                 raise no_request()
             if stored.request.subject != subject:  # a merge happened since, so these keys are another subject's
@@ -223,7 +224,7 @@ async def changing_request(
             change = RequestChange(services, caller, connection, request_before, details, history, pseudonym, keys)
             yield change
             if change.events or (change.request, change.details) != (request_before, details):
-                await save_request(connection, caller.tenant, change.request, change.details, change.events)
+                await save_request(connection, row_keys, change.request, change.details, change.events)
             await services.audit_log.append_in(connection, change.entries(action))
     except VaultError as error:
         await record_failure(
@@ -234,7 +235,7 @@ async def changing_request(
 
 async def _subject_of(services: Services, caller: Caller, request: UUID) -> SubjectId | None:
     async with services.data.reading() as connection:
-        stored = await find_request(connection, caller.tenant, request)
+        stored = await find_request(connection, await services.keyring.row_keys(caller.tenant), request)
     return None if stored is None or stored.request.subject is None else SubjectId(stored.request.subject)
 
 
@@ -254,7 +255,7 @@ async def require_own_or(services: Services, caller: Caller, request: UUID, verb
     may_submit = decisions.may(principal.roles, RESOURCE, "submit").granted
     if may_submit and not decisions.may(principal.roles, RESOURCE, verb).granted:
         async with services.data.reading() as connection:
-            stored = await find_request(connection, caller.tenant, request)
+            stored = await find_request(connection, await services.keyring.row_keys(caller.tenant), request)
         # All data subjects share one principal, so a request of one is not another's.
         if principal.id != THE_PERSON and stored is not None and stored.request.recorder == principal.id:
             return False

@@ -97,10 +97,10 @@ async def apply_plans(
     for subject in subjects:
         # All versions of the key are needed, also one that another node made a moment ago.
         services.keyring.evict(tenant, subject)
-    index_keys = await services.keyring.index_keys(tenant)
+    index_keys, row_keys = await services.keyring.index_keys(tenant), await services.keyring.row_keys(tenant)
     async with services.data.transaction() as connection:
         # Requests are locked before the subjects' rows (the global lock order), to avoid a deadlock.
-        requests = await requests_of(connection, tenant, subjects, lock=True)
+        requests = await requests_of(connection, row_keys, subjects, lock=True)
         rows = await locked_subjects(connection, tenant, subjects)
         policy_set = services.policies.active(tenant).policy_set
         versions = {evaluation.policy_set.version for evaluation in evaluations}
@@ -199,9 +199,10 @@ async def _erase(
         for record in plan.records
         for name in record.deleted
     }
+    row_keys = await transaction.services.keyring.row_keys(transaction.tenant)
     erased = await erase_subjects(
         transaction.services,
-        ErasureContext(transaction.connection, transaction.tenant, lambda *value: value in values),
+        ErasureContext(transaction.connection, transaction.tenant, row_keys, lambda *value: value in values),
         [_erasure_of(plan) for plan in erasing],
         RecordResealer(transaction.policy_set.catalogue, index_keys, transaction.now),
     )
