@@ -76,7 +76,8 @@ async def adopt(database: Database, keyring: Keyring) -> dict[TenantId, int]:
         keys, tokens = await keyring.row_keys(tenant), await keyring.token_key(tenant)
         tables = [each for step in _STEPS[done:] for each in step]
         async with database.transaction() as connection:
-            await connection.execute(delete(SUBJECT_SESSION).where(SUBJECT_SESSION.c.tenant_id == tenant))
+            if not done:
+                await connection.execute(delete(SUBJECT_SESSION).where(SUBJECT_SESSION.c.tenant_id == tenant))
             counts[tenant] = sum(
                 [await _adopt(connection, tenant, table, keys, tokens, change) for table, change in tables]
             )

@@ -118,8 +118,9 @@ async def _overdue(services: Services, tenant: TenantId, now: datetime) -> int:
     except NotFound:
         return 0
     today = local_date(now, default_jurisdiction(policy_set))
+    keys = await services.keyring.row_keys(tenant)
     async with services.data.reading() as connection:
-        return len(await list_requests(connection, tenant, RequestQuery(states=OPEN, due_before=today, limit=MOST)))
+        return len(await list_requests(connection, keys, RequestQuery(states=OPEN, due_before=today, limit=MOST)))
 
 
 async def _backups(services: Services, tenant: TenantId) -> tuple[datetime | None, datetime | None, bool]:

@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from tests.recipients.receiver import status
 from tests.recipients.telling import notices, one_notice, tell, with_webhook, work_off
+from tests.vaults import problem
 from vault.clock import Clock
 from vault.principals.store import PRINCIPAL, PRINCIPALS
 from vault.recipients.delivery import DELAYS, JITTER, deliver, pending_notices
@@ -177,6 +178,22 @@ async def test_a_notice_waits_until_there_is_a_webhook(sqlite_node, receiver):
     assert [(id_, run) for _name, _tenant, id_, run in await pending_notices(node.services)] == [(notice.id, 1)]
     assert await work_off(node) == [None]
     assert [item.state for item in await notices(node)] == ["delivered"]
+
+
+async def test_nothing_is_sent_to_an_address_that_the_vault_did_not_write(node, receiver):
+    await with_webhook(node, "support", receiver)
+    _subject, notice = await one_notice(node)
+    await node.sql("UPDATE webhook SET url = :url", url=f"{receiver.url}/of-someone-else")
+    assert await work_off(node) == [None]
+    assert receiver.got == []
+    assert [(each.state, each.last_code) for each in await notices(node)] == [("waiting", "row-tampered")]
+    assert (await node.call("operator", "GET", "/v1/webhooks")).json() == {"webhooks": []}
+    problem(await node.call("support", "PUT", "/v1/webhook", {"url": receiver.url}), 500, "row-tampered")
+
+    await node.sql("DELETE FROM webhook")
+    await with_webhook(node, "support", receiver)
+    assert await work_off(node) == [None]
+    assert [(each.id, each.state) for each in await notices(node)] == [(notice.id, "delivered")]
 
 
 async def test_nothing_is_sent_to_a_disabled_app(sqlite_node, receiver):

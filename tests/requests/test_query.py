@@ -5,14 +5,17 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
 
-from tests.requests.submitting import another, as_staff, kept, moved, show, submit, submitted, verified, work_off
+from tests.requests.submitting import another, as_staff, kept, move, moved, show, submit, submitted, verified, work_off
 from tests.vaults import problem
 from vault.access.callers import data_subject_caller
 from vault.errors import NotFound
 from vault.identity.self_service import my_request
 from vault.identity.sessions import Session
 from vault.ids import SubjectId
+from vault.requests.store import REQUEST
+from vault.workflows import pending
 
 
 async def listed(node, role="dpo", **params):
@@ -55,6 +58,31 @@ async def test_overdue_and_soon_due_requests_are_listed(node, clock):
     clock.advance(days=6)
     assert await ids(due="overdue") == [old, soon]
     assert (await show(node, soon))["days_left"] == -1
+
+
+async def test_a_request_that_the_vault_did_not_write_neither_fails_a_list_nor_ends_it(node):
+    subject = await node.create()
+    of = [await submitted(node, "access", subject, received_at=f"2026-02-{day}T12:00:00Z") for day in range(10, 15)]
+    for request in of[1:3]:
+        forged = REQUEST.c.id == UUID(request)
+        async with node.services.data.transaction() as connection:
+            await connection.execute(update(REQUEST).where(forged).values(state="approved"))
+    page = await listed(node, limit=2)
+    assert [request["id"] for request in page["requests"]] == [of[0], of[3]]
+    rest = await listed(node, limit=2, cursor=page["next"])
+    assert ([request["id"] for request in rest["requests"]], rest["next"]) == ([of[4]], None)
+    assert [work.id for work in await pending(node.services)] == [], "and no job begins for one of them"
+    problem(await node.call("dpo", "GET", f"/v1/requests/{of[1]}"), 500, "row-tampered")
+    problem(await move(node, of[1], "cancel"), 500, "row-tampered")
+
+
+async def test_a_forged_request_does_not_keep_the_person_from_another(node):
+    subject = await node.create()
+    first = await submitted(node, "erasure", subject)
+    async with node.services.data.transaction() as connection:
+        await connection.execute(update(REQUEST).where(REQUEST.c.id == UUID(first)).values(mac=b"forged"))
+    created = await submit(node, kind="erasure", subject=subject)
+    assert (created.status_code, created.json().get("duplicate_of")) == (201, None)
 
 
 async def test_an_app_sees_the_state_of_its_own_requests_only(node):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, delete, insert, select, update
+from sqlalchemy import LargeBinary, String, create_engine, delete, insert, select, update
 
 import vault
 from tests.security.row_classes import CLASSES, MACED, UNCOVERED
@@ -30,7 +30,7 @@ from vault.ids import KeyId, TenantId, new_id
 from vault.policy.policy_set import PolicySet
 from vault.principals.principal import make_key
 from vault.recipients.store import list_webhooks
-from vault.storage.columns import DataTable, KeyTable, LedgerTable
+from vault.storage.columns import DataTable, Id, KeyTable, LedgerTable, Moment
 
 for module in pkgutil.walk_packages(vault.__path__, "vault."):
     if not module.name.endswith("__main__"):  # whatever package has tables, they are in the metadata then
@@ -192,8 +192,11 @@ async def write(node, *statements):
             await connection.execute(statement)
 
 
-def other(value):
-    """Return another value of the type."""
+OF_NOTHING = {String: "~", LargeBinary: b"~", Moment: datetime(2020, 1, 1, tzinfo=UTC), Id: UUID(int=1)}
+
+
+def other(column, value):
+    """Return another value of the column's type."""
     match value:
         case str():
             return value[:-1] + "~"
@@ -204,7 +207,7 @@ def other(value):
         case int():
             return value + 1
         case None:
-            return datetime(2020, 1, 1, tzinfo=UTC)
+            return next(another for kind, another in OF_NOTHING.items() if isinstance(column.type, kind))
         case _:
             return UUID(int=UUID(bytes=value.bytes).int ^ 1)
 
@@ -213,7 +216,7 @@ def other(value):
 async def test_a_row_with_a_changed_column_is_refused(node, door, table):
     good, is_open = door
     for column in MACED[table].covered:
-        changed = {**good.row, column: other(good.row[column])}
+        changed = {**good.row, column: other(good.table.c[column], good.row[column])}
         await write(node, delete(good.table).where(*good.place), insert(good.table).values(changed))
         assert not await is_open(), column
         gone = [column == changed[column.name] for column in good.table.primary_key]

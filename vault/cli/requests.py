@@ -291,8 +291,9 @@ async def _approval_question(session: Session, request: UUID) -> str:
         NotFound: there is no such request.
         WrongState: it cannot be approved, for instance because it is not verified.
     """
+    keys = await session.services.keyring.row_keys(session.tenant)
     async with session.services.data.reading() as connection:
-        stored = await find_request(connection, session.tenant, request)
+        stored = await find_request(connection, keys, request)
     if stored is None:
         raise no_request()
     kind = session.services.request_kinds[stored.request.kind]

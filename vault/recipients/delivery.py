@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from vault.context import Services
     from vault.crypto.derive import TokenKey
+    from vault.crypto.row_mac import RowKeys
     from vault.crypto.signing import SigningKey
     from vault.recipients.store import RecipientNotice, StoredWebhook
 
@@ -114,14 +115,14 @@ async def pending_notices(services: Services) -> list[tuple[str, TenantId, UUID,
 
 async def _begin(services: Services, tenant: TenantId, notice: UUID) -> _Trial | float | None:
     """Begin the next try, or return the seconds until it is due."""
-    now = services.clock.now()
+    now, keys = services.clock.now(), await services.keyring.row_keys(tenant)
     async with services.data.transaction() as connection:
         stored = await find_notice(connection, tenant, notice, lock=True)
         if stored is None or stored.state != "pending" or stored.next_at is None:
             return None
         if stored.next_at > now:
             return (stored.next_at - now).total_seconds()
-        webhook, unreachable = await _reachable(services, connection, tenant, stored)
+        webhook, unreachable = await _reachable(services, connection, keys, stored)
         if webhook is None or unreachable is not None:
             waiting = replace(stored, state="waiting", next_at=None, last_code=unreachable)
             await save_notice(connection, tenant, waiting)
@@ -132,12 +133,12 @@ async def _begin(services: Services, tenant: TenantId, notice: UUID) -> _Trial |
 
 
 async def _reachable(
-    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice
+    services: Services, connection: AsyncConnection, keys: RowKeys, notice: RecipientNotice
 ) -> tuple[StoredWebhook | None, str | None]:
     """Return the webhook of an app, and the code of why it cannot be reached."""
     try:
-        webhook = await find_webhook(connection, await services.keyring.row_keys(tenant), notice.principal)
-        return webhook, await _unreachable(services, connection, tenant, notice, webhook)
+        webhook = await find_webhook(connection, keys, notice.principal)
+        return webhook, await _unreachable(services, connection, keys.tenant, notice, webhook)
     except RowTampered as error:  # the app can still fetch the notice
         return None, error.code
 

@@ -78,12 +78,12 @@ async def list_sent(
     """
     check_page(query.limit, MOST, "notices")
     await require_permission(services, caller, "vault:notices", "read", audit_action="read-notices")
+    keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.reading() as connection:
         principals = await services.principals.list_principals(connection, caller.tenant)
         recipient = None if app is None else (await services.principals.find(connection, caller.tenant, app)).id
         wanted = replace(query, principal=recipient, limit=query.limit + 1)
         notices = await store.list_notices(connection, caller.tenant, wanted)
-        keys = await services.keyring.row_keys(caller.tenant)
         webhooks = {webhook.principal: webhook.state for webhook in await store.list_webhooks(connection, keys)}
         pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
     entry = audit_entry(
@@ -173,13 +173,13 @@ async def chase(services: Services, caller: Caller, notice: UUID) -> AppNotice:
         Conflict: it is acknowledged (``notice-acknowledged``), or there is nowhere to send it (``no-webhook``).
     """
     await require_permission(services, caller, "vault:notices", "chase", audit_action="send-notice")
+    keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.transaction() as connection:
         stored = await store.find_notice(connection, caller.tenant, notice, lock=True)
         if stored is None:
             raise no_notice()
         if stored.state == "acknowledged":
             raise Conflict("the app has acknowledged this notice", code="notice-acknowledged")
-        keys = await services.keyring.row_keys(caller.tenant)
         webhook = await store.find_webhook(connection, keys, stored.principal)
         if webhook is None or webhook.state != "active":
             raise Conflict(
@@ -210,9 +210,9 @@ async def _audit(
 
 
 async def _chase_tenant(services: Services, tenant: TenantId) -> int:
-    now = services.clock.now()
+    now, keys = services.clock.now(), await services.keyring.row_keys(tenant)
     async with services.data.transaction() as connection:
-        for webhook in await store.list_webhooks(connection, await services.keyring.row_keys(tenant)):
+        for webhook in await store.list_webhooks(connection, keys):
             if webhook.state == "active":
                 await store.retry_notices(connection, tenant, webhook.principal, now, states=("waiting",))
     done = 0

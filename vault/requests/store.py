@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from uuid import UUID
 
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.crypto.row_mac import RowKeys
@@ -157,7 +158,7 @@ async def find_request(
     """Fetch a request, for an update if ``lock``; None if it does not exist.
 
     Raises:
-        RowTampered: the vault did not write the row. All functions here that return requests raise it.
+        RowTampered: the vault did not write the row.
     """
     statement = select(*REQUESTS.columns).where(REQUEST.c.tenant_id == keys.tenant, REQUEST.c.id == request)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
@@ -167,7 +168,11 @@ async def find_request(
 async def requests_of(
     connection: AsyncConnection, keys: RowKeys, subjects: Sequence[SubjectId], *, lock: bool = False
 ) -> list[StoredRequest]:
-    """Fetch all requests of people, for an update if ``lock``: in order of their ids, to avoid deadlock."""
+    """Fetch all requests of people, for an update if ``lock``: in order of their ids, to avoid deadlock.
+
+    Raises:
+        RowTampered: the vault did not write one of the rows, so that it is unknown what it keeps from an erasure.
+    """
     statement = (
         select(*REQUESTS.columns)
         .where(REQUEST.c.tenant_id == keys.tenant, REQUEST.c.subject_id.in_(subjects))
@@ -218,18 +223,32 @@ async def events_by_request(
 
 
 async def open_requests_of(connection: AsyncConnection, keys: RowKeys, subject: SubjectId) -> list[Request]:
-    """Return a person's open requests, oldest first."""
+    """Return a person's open requests, oldest first, except those that the vault did not write."""
     statement = (
         select(*REQUESTS.columns)
         .where(REQUEST.c.tenant_id == keys.tenant, REQUEST.c.subject_id == subject, REQUEST.c.state.in_(sorted(OPEN)))
         .order_by(REQUEST.c.id)
     )
-    return [_stored(keys, row).request for row in (await connection.execute(statement)).all()]
+    return _genuine(keys, (await connection.execute(statement)).all())
 
 
 async def list_requests(connection: AsyncConnection, keys: RowKeys, query: RequestQuery) -> list[Request]:
-    """Return requests by their due date, the most urgent first."""
-    statement = select(*REQUESTS.columns).where(REQUEST.c.tenant_id == keys.tenant)
+    """Return requests by their due date, the most urgent first, except those that the vault did not write.
+
+    A page is full or the last one: a refused row neither fails the list nor hides what comes after it.
+    """
+    found: list[Request] = []
+    after = query.after
+    while True:
+        rows = (await connection.execute(_page(keys.tenant, query, after))).all()
+        found += _genuine(keys, rows)
+        if len(found) >= query.limit or len(rows) < query.limit:
+            return found[: query.limit]
+        after = rows[-1].due_on, rows[-1].id
+
+
+def _page(tenant: TenantId, query: RequestQuery, after: tuple[str, UUID] | None) -> Select[Any]:
+    statement = select(*REQUESTS.columns).where(REQUEST.c.tenant_id == tenant)
     if query.subject is not None:
         statement = statement.where(REQUEST.c.subject_id == query.subject)
     if query.states:
@@ -238,12 +257,11 @@ async def list_requests(connection: AsyncConnection, keys: RowKeys, query: Reque
         statement = statement.where(REQUEST.c.kind.in_(sorted(query.kinds)))
     if query.due_before is not None:
         statement = statement.where(REQUEST.c.due_on < query.due_before.isoformat())
-    if query.after is not None:
-        day, last = query.after
+    if after is not None:
+        day, last = after
         same_day = and_(REQUEST.c.due_on == day, REQUEST.c.id > last)
         statement = statement.where(or_(REQUEST.c.due_on > day, same_day))
-    rows = await connection.execute(statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(query.limit))
-    return [_stored(keys, row).request for row in rows.all()]
+    return statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(query.limit)
 
 
 async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: datetime, *, limit: int) -> list[UUID]:
@@ -260,6 +278,10 @@ async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: d
         .limit(limit)
     )
     return list((await connection.execute(statement)).scalars())
+
+
+def _genuine(keys: RowKeys, rows: Sequence[Any]) -> list[Request]:
+    return [decode(row.body) for row in rows if REQUESTS.is_genuine(keys, row)]
 
 
 def _stored(keys: RowKeys, row: Any) -> StoredRequest:
