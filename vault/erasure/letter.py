@@ -80,8 +80,9 @@ async def find_addressee(services: Services, tenant: TenantId, erasure: Erasure)
         return Addressee()
     if not services.mail.configured:
         return Addressee(outcome="mail-not-configured")
+    keys = await services.keyring.row_keys(tenant)
     async with services.data.reading() as connection:
-        stored = await find_request(connection, tenant, erasure.request)
+        stored = await find_request(connection, keys, erasure.request)
     try:
         contact = await find_contact(services, tenant, SubjectId(erasure.subject))
     except Unavailable:
