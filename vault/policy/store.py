@@ -444,7 +444,7 @@ async def _kept(connection: AsyncConnection, tenant: str, which: ColumnElement[b
 
 
 async def _genuine(connection: AsyncConnection, tenant: str, which: ColumnElement[bool]) -> list[KeptNotice]:
-    """Return the stored texts that have their hash: nobody agreed to another one."""
+    """Return the stored texts that have their hash: no one agreed to another."""
     notices = await _kept(connection, tenant, which)
     genuine = [notice for notice in notices if notice.digest == f"sha256:{hashlib.sha256(notice.body).hexdigest()}"]
     if len(genuine) < len(notices):
