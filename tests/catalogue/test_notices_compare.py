@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,10 @@ OLD = Notice(
 
 def changed(body, **front):
     return compare(OLD, replace(OLD, body=body, **front))
+
+
+def with_body(body):
+    return replace(OLD, body=body)
 
 
 def test_equal_texts_have_no_changes():
@@ -72,3 +77,18 @@ def test_the_pieces_contain_all_words_of_both_texts(old, new):
 
     removed, added = count(changes.paragraphs, "out"), count(changes.paragraphs, "in")
     assert sorted([*old.split(), *added]) == sorted([*new.split(), *removed])
+
+
+@pytest.mark.parametrize("join", [" ", "\n\n"])
+def test_a_long_text_is_compared_where_it_changes(join):
+    words = [f"w{number}" for number in range(2_000)]
+    changes = compare(with_body(join.join(words)), with_body(join.join([*words[:1_000], "new", *words[1_001:]])))
+    assert [[piece for piece in paragraph if piece.kind != "same"] for paragraph in changes.paragraphs] == [
+        [Piece("out", "w1000"), Piece("in", "new")]
+    ]
+
+
+def test_texts_that_differ_all_over_are_one_change():
+    old, new = (" ".join(letter * (1 + number % 7) for number in range(300)) for letter in "ab")
+    changes = compare(with_body(old), with_body(new))
+    assert changes.paragraphs == [[Piece("out", old), Piece("in", new)]]

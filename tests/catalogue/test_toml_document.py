@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vault.catalogue.toml_document import Lines
+from vault.catalogue.toml_document import Lines, did_you_mean, load_toml
 
 TEXT = '''\
 # a comment with [brackets] and "quotes
@@ -112,3 +112,27 @@ def test_every_key_of_the_shipped_files_is_found_where_it_is_written(name):
 
     for key, value in tomllib.loads(text).items():
         check((key,), value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 5_000,
+        ".".join("a" * 33) + " = 1",
+        "[" + ".".join("a" * 33) + "]",
+        "x = {" + '"a" . ' * 33 + "a = 1}",
+    ],
+)
+def test_toml_that_costs_more_than_its_length_is_refused(text):
+    with pytest.raises(tomllib.TOMLDecodeError):
+        load_toml(text)
+
+
+def test_a_key_of_many_parts_is_read():
+    text = ".".join("a" * 32) + ' = "' + ".".join("b" * 100) + '"'
+    assert load_toml(text) == tomllib.loads(text)
+
+
+def test_no_near_name_is_looked_for_among_very_many():
+    assert "did you mean" in did_you_mean("names", ["name", *map(str, range(299))], "write it")
+    assert did_you_mean("names", ["name", *map(str, range(300))], "write it") == "write it"

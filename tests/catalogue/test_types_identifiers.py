@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vault.catalogue.types import TYPES, ValueProblem, show
 from vault.catalogue.types.identifiers import _any_phone, plain_email, plain_phone
+from vault.unicode import TooManyMarks
 
 EMAIL, PHONE = TYPES["email"].normalise, TYPES["phone"].normalise
 
@@ -199,3 +200,8 @@ def test_the_part_before_the_at_sign_has_64_octets_at_most(letter, domain):
             EMAIL(f"{letter * number}@{domain}", {})
         assert caught.value.code == "too-long"
         assert letter * 9 not in caught.value.detail
+
+
+def test_a_domain_of_marks_is_not_folded():
+    with pytest.raises(TooManyMarks):
+        TYPES["email"].index_text("a@" + "\u0301\u0327" * 100 + ".org")

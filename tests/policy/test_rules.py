@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.policy.folders import findings_of, only, shipped, with_rules
+from vault.catalogue.toml_document import Findings
+from vault.policy.rules import RuleReader
 
 GOOD = "p, support, *, email.masked, read, customer-support, allow"
 
@@ -120,3 +122,10 @@ def test_one_mistake_of_many_lines_is_said_once():
 def test_the_same_mistake_of_few_lines_is_said_for_each():
     found = findings_of(shipped() | {"policy.csv": f"{GOOD}\nq\nq\nq"})
     assert [each.line for each in found] == [2, 3, 4]
+
+
+def test_each_line_of_a_circle_is_reported_and_no_other():
+    lines = ["p, z, *, name, read, *, allow", "g, a, b", "g, b, c", "g, c, a", "g, c, z", "g, x, a", "g, y, y"]
+    findings = Findings()
+    RuleReader(findings, None, None).read("\n".join(lines))
+    assert [finding.line for finding in findings.sorted() if finding.code == "circular-role"] == [2, 3, 4, 7]

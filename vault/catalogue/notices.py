@@ -268,8 +268,29 @@ def _split_paragraphs(body: str) -> list[str]:
     return [" ".join(paragraph.split()) for paragraph in _BLANK_LINES.split(body.strip())]
 
 
+MOST_COMPARED = 250
+"""Paragraphs, or words of a paragraph, between the first and the last change, that are compared each with each."""
+
+
+def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """Yield the steps from one sequence to another, as difflib does; a single one if too many would be compared."""
+    least = min(len(old), len(new))
+    head = next((i for i in range(least) if old[i] != new[i]), least)
+    tail = next((i for i in range(least - head) if old[-1 - i] != new[-1 - i]), least - head)
+    old_end, new_end = len(old) - tail, len(new) - tail
+    yield from [("equal", 0, head, 0, head)] if head else []
+    before, after = old[head:old_end], new[head:new_end]
+    if max(len(before), len(after)) <= MOST_COMPARED:
+        for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+            yield kind, head + a, head + b, head + c, head + d
+    else:
+        kind = "replace" if before and after else "delete" if before else "insert"
+        yield kind, head, old_end, head, new_end
+    yield from [("equal", old_end, len(old), new_end, len(new))] if tail else []
+
+
 def _paragraphs(old: Sequence[str], new: Sequence[str]) -> Iterator[list[Piece]]:
-    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for kind, a, b, c, d in _steps(old, new):
         if kind == "equal":
             continue
         if b - a == d - c:  # as many as before: each is the old one, reworded
@@ -280,7 +301,7 @@ def _paragraphs(old: Sequence[str], new: Sequence[str]) -> Iterator[list[Piece]]
 
 def _words(old: str, new: str) -> Iterator[Piece]:
     before, after = _tokens(old), _tokens(new)
-    for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    for kind, a, b, c, d in _steps(before, after):
         if kind == "equal":
             yield Piece("same", _joined(before[a:b]))
         if kind in {"delete", "replace"}:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +25,27 @@ if TYPE_CHECKING:
 
 Choice = TypeVar("Choice", bound=StrEnum)
 _SYNTAX = re.compile(r"^(?P<what>.*) \(at line (?P<line>\d+), column \d+\)$", re.DOTALL)
+
+
+MOST_PARTS = 32
+"""Parts of a dotted key, or of the name of a table."""
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*"""
+_DEEP = re.compile(rf"(?:^|[{{,])[ \t]*(?:\[{{1,2}}[ \t]*)?{_PART}(?:\.[ \t]*{_PART}){{{MOST_PARTS}}}", re.MULTILINE)
+
+
+def load_toml(text: str) -> dict[str, object]:
+    """Parse TOML in time that grows with its length only; that of :mod:`tomllib` grows with the square of a key's.
+
+    Raises:
+        TOMLDecodeError: it is no TOML, has a key of more than :data:`MOST_PARTS` parts, or is nested too deeply.
+    """
+    if deep := _DEEP.search(text):
+        line = text.count("\n", 0, deep.end()) + 1
+        raise tomllib.TOMLDecodeError(f"a key has more than {MOST_PARTS} parts (at line {line}, column 1)")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("nested too deeply (at line 1, column 1)") from None
 
 
 class Document:
@@ -41,7 +64,7 @@ class Document:
 
     def _parse(self) -> dict[str, object]:
         try:
-            return tomllib.loads(self.text)
+            return load_toml(self.text)
         except tomllib.TOMLDecodeError as error:
             match = _SYNTAX.match(str(error))
             line = int(match["line"]) if match else self.text.count("\n") + 1
@@ -49,8 +72,6 @@ class Document:
             self.note(
                 self.first + line - 1, "toml-syntax", f"not valid TOML: {reason}", "mend the syntax: https://toml.io"
             )
-        except RecursionError:
-            self.note(self.first, "toml-syntax", "nested too deeply", "write it flat")
         self.sound = False
         return {}
 
@@ -242,6 +263,7 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._ends = [match.start() for match in re.finditer("\n", text)]
         self._at = 0
         self._starts: dict[Path, int] = {(): 0}
         self._tables: dict[Path, int] = {}
@@ -258,7 +280,7 @@ class Lines:
         """Return the line of a path, or of the nearest table around it."""
         while path not in self._starts:
             path = path[:-1]
-        return self._text.count("\n", 0, self._starts[path]) + 1
+        return bisect_right(self._ends, self._starts[path] - 1) + 1
 
     def _header(self) -> None:
         start, many = self._at, self._text.startswith("[[", self._at)
@@ -399,7 +421,12 @@ def _merged(alike: set[Finding]) -> Iterable[Finding]:
     return [replace(first, message=f"{first.message}; so on {len(rest)} more lines ({lines}{more})")]
 
 
+MOST_NAMES = 300
+"""Known names among which the nearest is looked for: each look compares with all of them."""
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Return a remedy that suggests the nearest known name, or ``otherwise``."""
-    near = get_close_matches(name[:80], list(known), n=1, cutoff=0.6)
+    """Return a remedy that suggests the nearest known name, or ``otherwise``; also if very many are known."""
+    names = [candidate[:80] for candidate in islice(known, MOST_NAMES + 1)]
+    near = get_close_matches(name[:80], names, n=1, cutoff=0.6) if len(names) <= MOST_NAMES else []
     return f"did you mean `{near[0]}`? Else {otherwise}" if near else otherwise

@@ -32,6 +32,7 @@ import msgspec
 from vault.access.authorization import require_permission
 from vault.access.callers import operator_caller
 from vault.access.recording import audited
+from vault.catalogue.toml_document import load_toml
 from vault.catalogue.types import ValueProblem
 from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement
 from vault.errors import Fault, InvalidInput
@@ -168,7 +169,7 @@ def read_consent_mapping(path: Path) -> ConsentMapping:
         InvalidInput: the file does not exist, is not TOML, or is inconsistent.
     """
     try:
-        mapping = msgspec.convert(tomllib.loads(mapping_text(path)), ConsentMapping)
+        mapping = msgspec.convert(load_toml(mapping_text(path)), ConsentMapping)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise _invalid([Fault("/", "wrong-key", str(error))]) from None
     faults = list(_faults(mapping))

@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from vault.catalogue.toml_document import load_toml
 from vault.catalogue.types import TYPES
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
@@ -160,7 +161,7 @@ def mapping_text(path: Path) -> str:
 def parse_mapping(text: str) -> FileMapping:
     """Parse a mapping; raises InvalidInput."""
     try:
-        mapping = msgspec.convert(tomllib.loads(text), FileMapping)
+        mapping = msgspec.convert(load_toml(text), FileMapping)
     except tomllib.TOMLDecodeError as error:
         raise _invalid([Fault("/", "not-toml", str(error))]) from None
     except msgspec.ValidationError as error:

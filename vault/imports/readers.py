@@ -20,7 +20,7 @@ from vault.imports.mapping import format_of
 from vault.imports.parquet_pages import BadPage, Pages, pages_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import ModuleType
 
@@ -111,19 +111,25 @@ def open_reader(mapping: FileMapping, path: Path, columns: set[str] | None = Non
         ) from None
 
 
-def position_of(column: str, columns: Sequence[str]) -> int:
+def positions_of(columns: Sequence[str]) -> dict[str, int]:
+    """Return the position of each column; of those with one name the first."""
+    return {column: position for position, column in reversed(list(enumerate(columns)))}
+
+
+def position_of(column: str, positions: Mapping[str, int]) -> int:
     """Return the position of a column.
 
     Raises:
         InvalidInput: the file has no column of this name.
     """
-    if column not in columns:
+    position = positions.get(column)
+    if position is None:
         raise InvalidInput(
             f"the mapping names the column `{column}`, which the file does not have",
             code="unknown-column",
             hint="names of columns count letter by letter; look at the file's first line",
         )
-    return columns.index(column)
+    return position
 
 
 class _LineReader:
@@ -169,6 +175,7 @@ class CsvReader(_LineReader):
         while names and not names[-1]:  # spreadsheets write columns that were once used
             names.pop()
         self.columns = names
+        self._positions = positions_of(names)
         self._first = (end, after)
         self._check_names()
 
@@ -190,7 +197,7 @@ class CsvReader(_LineReader):
 
     def locate(self, column: str) -> Getter:
         """Return a function that gets the cell of a column."""
-        return itemgetter(position_of(column, self.columns))
+        return itemgetter(position_of(column, self._positions))
 
     def _lines(self, file: BinaryIO, start: int, number: int) -> Iterator[LocatedLine]:
         for row, end, after in self._rows(file, start, number):
@@ -316,6 +323,7 @@ class ParquetReader:
             self._content = memoryview(mmap(content.fileno(), 0, access=ACCESS_READ))
         present = self._file.schema_arrow.names
         self.columns = present if columns is None else [name for name in present if name in columns]
+        self._positions = positions_of(self.columns)
         metadata = self._file.metadata
         self._groups = [0]
         for index in range(metadata.num_row_groups):
@@ -326,7 +334,7 @@ class ParquetReader:
 
     def locate(self, column: str) -> Getter:
         """Return a function that gets the cell of a column."""
-        return itemgetter(position_of(column, self.columns))
+        return itemgetter(position_of(column, self._positions))
 
     def scan(self, columns: set[str]) -> Iterator[LocatedLine]:
         """Iterate over all rows; other columns than these are empty."""

@@ -55,7 +55,7 @@ DATE_FORMATS: Final = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y%m%d",
 BY_CONTENT: Final = (("email", "email"), ("iban", "iban"), ("phone", "phone"))
 """Types whose values tell what a column is, whatever its name, and the field."""
 NAME_LENGTH: Final = 64
-_DATA: Final = re.compile(r".*@.*\..*|[0-9 .,/+-]{4,}")
+_DATA: Final = re.compile(r"[^@\n]*@[^.\n]*\..*|[0-9 .,/+-]{4,}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,15 +264,68 @@ class RuleReader:
             self._note(number, "wrong-columns", message, "save the file with commas between the columns")
 
     def _check_bases(self) -> None:
-        table = RuleTable((), {role: frozenset(bases) for role, bases in self._bases.items()})
         granted = {rule.role for rule in self._rules}
+        sound, circles = _reaching(self._bases, granted), _circles(self._bases)
         for role, bases in self._bases.items():
             for base, number in bases.items():
-                if role in table.reach(base):
+                if role == base or circles.get(role, role) == circles.get(base, base):
                     self._note(number, "circular-role", f"`{role}` builds on itself", "take one of the `g` lines out")
-                elif not granted & table.reach(base):
+                elif base not in sound:
                     remedy = did_you_mean(base, granted, "take the line out")
                     self._note(number, "unknown-role", f"no rule is about the role `{base}`", remedy)
 
     def _note(self, line: int, code: str, message: str, remedy: str) -> None:
         self._findings.add(FILE, line, code, message, remedy)
+
+
+def _reversed(bases: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    above: dict[str, list[str]] = {}
+    for role, below in bases.items():
+        for base in below:
+            above.setdefault(base, []).append(role)
+    return above
+
+
+def _reaching(bases: Mapping[str, Collection[str]], granted: Collection[str]) -> set[str]:
+    """Return the roles that have, or build on a role that has, a rule. Each line is looked at once."""
+    above = _reversed(bases)
+    reaching, pending = set(granted), list(granted)
+    while pending:
+        new = [role for role in above.get(pending.pop(), ()) if role not in reaching]
+        reaching.update(new)
+        pending += new
+    return reaching
+
+
+def _circles(bases: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Return for each role one of those that build on each other with it: itself if none does (Kosaraju's algorithm).
+
+    Each line is looked at twice, however long a chain of roles is.
+    """
+    above, circles = _reversed(bases), dict[str, str]()
+    for first in reversed(_finished(bases)):
+        pending = [first]
+        while pending:
+            role = pending.pop()
+            if role not in circles:
+                circles[role] = first
+                pending += above.get(role, ())
+    return circles
+
+
+def _finished(bases: Mapping[str, Collection[str]]) -> list[str]:
+    """Return all roles, each after those on which it builds, as far as they are in no circle."""
+    done, seen = list[str](), set[str]()
+    for first in bases:
+        pending = [(first, iter(bases[first]))] if first not in seen else []
+        seen.add(first)
+        while pending:
+            role, rest = pending[-1]
+            base = next((base for base in rest if base not in seen), None)
+            if base is None:
+                done.append(role)
+                pending.pop()
+            else:
+                seen.add(base)
+                pending.append((base, iter(bases.get(base, ()))))
+    return done

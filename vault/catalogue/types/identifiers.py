@@ -18,7 +18,7 @@ from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from vault.catalogue.types.base import EVERY_TYPE, FieldType, Match, Option, ValueProblem, View, digits_as_text
 from vault.catalogue.types.text import LAST, MASK, folded, last, line_of, masked_tail, masked_text
-from vault.unicode import normalize
+from vault.unicode import TooManyMarks, is_stream_safe, normalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ _RESERVED = tuple(email_validator.SPECIAL_USE_DOMAIN_NAMES)
 _RESERVED_ENDS = tuple(f".{name}" for name in _RESERVED)
 
 _PLAIN_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
-_WRITTEN_PHONE = re.compile(r"\+?[0-9 ().\-/\u2010-\u2015\u2212]*[0-9][0-9 ().\-/\u2010-\u2015\u2212]*")
+_WRITTEN_PHONE = re.compile(r"\+?[ ().\-/\u2010-\u2015\u2212]*[0-9][0-9 ().\-/\u2010-\u2015\u2212]*")
 
 EXTENSION = ";ext="
 _WITH_EXTENSION = re.compile(
@@ -207,6 +207,8 @@ def folded_email(text: str) -> str:
 def _mapped(domain: str) -> str:
     if domain.isascii():
         return domain.lower()
+    if not is_stream_safe(domain):  # idna normalises: its work grows with the square of a run of marks
+        raise TooManyMarks
     try:
         return str(idna.uts46_remap(domain, std3_rules=False, transitional=False))
     except idna.IDNAError:  # the beginning of a search, or no domain at all
