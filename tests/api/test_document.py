@@ -18,6 +18,8 @@ ROUTES = {
     "/v1/subjects:upsert": {"post"},
     "/v1/subjects:search": {"post"},
     "/v1/subjects:merge": {"post"},
+    "/v1/shared-contacts": {"get"},
+    "/v1/shared-contacts/{contact}:settle": {"post"},
     "/v1/subjects/{subject}:duplicates": {"post"},
     "/v1/subjects/{subject}": {"get"},
     "/v1/subjects/{subject}/profile": {"patch"},

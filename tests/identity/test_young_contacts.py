@@ -150,7 +150,7 @@ async def test_a_write_of_the_same_address_changes_nothing(mailing, inbox, ada, 
         await write(mailing, ada, same, tmp_path)
     assert await changes_of(mailing, ada) == []
     me, session = await opened(mailing, inbox, BY_MAIL)
-    assert session["fresh_until"] > mailing.services.clock.now().isoformat()
+    assert datetime.fromisoformat(session["fresh_until"]) > mailing.services.clock.now()
     assert (await submit(mailing, me))["state"] == "approved"
 
 
@@ -161,7 +161,7 @@ async def test_a_write_of_the_same_address_makes_a_changed_one_no_older_and_no_y
     await nothing_comes_of_it(mailing, inbox)
     clock.advance(days=1)
     _me, session = await opened(mailing, inbox)
-    assert session["fresh_until"] > clock.now().isoformat()
+    assert datetime.fromisoformat(session["fresh_until"]) > clock.now()
 
 
 async def test_an_address_that_is_written_back_is_a_changed_one(mailing, inbox, ada):
@@ -270,7 +270,7 @@ async def test_a_merge_keeps_what_both_had_and_tells_an_address_that_is_dropped(
     assert [letter.recipients for letter in inbox.letters] == [["dropped@example.org"]]
     assert await changes_of(mailing, duplicate) == []
     _me, session = await opened(mailing, inbox, BY_MAIL)
-    assert session["fresh_until"] > clock.now().isoformat()
+    assert datetime.fromisoformat(session["fresh_until"]) > clock.now()
 
 
 async def test_a_merge_takes_the_letters_and_the_age_of_the_duplicates_addresses_along(mailing, inbox, clock):
@@ -333,7 +333,7 @@ async def test_a_code_goes_to_an_address_that_has_been_there_if_there_is_one(mai
     await change(mailing, subject, {"email": THIEF})
     me, session = await opened(mailing, inbox)
     assert inbox.last().recipients == [second]
-    assert session["fresh_until"] > clock.now().isoformat()
+    assert datetime.fromisoformat(session["fresh_until"]) > clock.now()
     assert (await submit(mailing, me))["state"] == "in_review"  # staff look at the change all the same
 
 
@@ -345,7 +345,7 @@ async def test_a_changed_address_proves_the_person_once_it_has_been_there_for_th
     await nothing_comes_of_it(mailing, inbox)
     clock.advance(hours=1)
     me, session = await opened(mailing, inbox)
-    assert session["fresh_until"] > clock.now().isoformat()
+    assert datetime.fromisoformat(session["fresh_until"]) > clock.now()
     assert (await submit(mailing, me, "access", scope={"fields": ["name"]}))["state"] == "approved"
 
 

@@ -13,6 +13,7 @@ from vault.consent.model import Event
 from vault.consent.model import encode as encode_event
 from vault.consent.store import CONFIRMATION, EVENT
 from vault.contacts.changes import CONTACT_CHANGE
+from vault.contacts.shared import SHARED_CONTACT
 from vault.erasure import verify
 from vault.erasure.start import erasure_of
 from vault.errors import Conflict
@@ -96,6 +97,7 @@ def rows(subject, request, now):
             "attempts": 0,
         })],
         CONTACT_CHANGE: [(CONTACT_CHANGE, {**of, "id": other, "field": "email", "kind": "added", "changed_at": now})],
+        SHARED_CONTACT: [(SHARED_CONTACT, {**of, "id": other, "field": "email", "since": now, "claimed_at": now})],
         SUBJECT_SESSION: [(SUBJECT_SESSION, {
             **of, "id": other, "token_hash": RAW, "authenticated_at": now, **times,
         })],

@@ -56,6 +56,7 @@ Action = Literal[
     "read-receipt",
     "merge",
     "find-duplicates",
+    "settle-contact",
     "read-processing",
     "submit-request",
     "move-request",

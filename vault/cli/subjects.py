@@ -16,6 +16,8 @@ from vault.cli.subject import Subject, argument
 from vault.ids import SubjectId
 from vault.merging.duplicates import MOST_SHARING, STEPS, find_pairs
 from vault.merging.merge import MergeRequest, merge_authorized
+from vault.merging.shared import list_shared
+from vault.merging.shared import settle as settle_contact
 from vault.rectification.accuracy import Verdict, list_rectifications, resolve_dispute
 from vault.rectification.accuracy import dispute as record_dispute
 
@@ -28,6 +30,7 @@ DISPUTE = "0199aabb-0000-7000-8000-000000000002"
 
 group = make_group(
     "cdv subjects duplicates --limit 100",
+    "cdv subjects shared",
     "cdv subjects merge 0199aabb-… 0199ccdd-… --evidence 'ticket 4711'",
 )
 
@@ -84,6 +87,38 @@ async def duplicates(
         empty=f"no likely duplicates found among values that at most {MOST_SHARING} people share",
         then=f"There may be more than {limit:,} pairs; --limit shows more." if len(pairs) == limit else None,
     )
+
+
+@command(group, "cdv subjects shared", "cdv subjects shared --json", database_timeout=TIMEOUT)
+async def shared(session: Session) -> None:
+    """List e-mail addresses that several people share: ids, and how alike the people are; no values."""
+    found = await list_shared(session.services, session.caller)
+    rows = [
+        (
+            contact.id,
+            contact.claimed_at,
+            " ".join(str(person) for person in contact.people),
+            contact.pairs[0].score if contact.pairs else "-",
+        )
+        for contact in found.results
+    ]
+    session.show_table(
+        found.results,
+        ("id", "last claimed", "people", "score"),
+        rows,
+        empty="no address is shared, as far as anyone has claimed one",
+        then="There are more; settle or merge some of these first." if found.more else None,
+    )
+
+
+@command(group, f"cdv subjects settle {DISPUTE}")
+async def settle(
+    session: Session,
+    contact: Annotated[UUID, typer.Argument(metavar="CONTACT", help="The id of a shared contact.")],
+) -> None:
+    """Record that people who share an e-mail address are different ones; one more person reopens it."""
+    settled = await settle_contact(session.services, session.caller, contact)
+    session.show(settled, f"{len(settled.people)} people share an address, and are different ones.")
 
 
 rectify_group = make_group(

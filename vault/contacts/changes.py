@@ -19,12 +19,13 @@ from uuid import UUID  # noqa: TC003 - SQLModel reads the annotations
 from sqlalchemy import Column, Index, LargeBinary, String, delete, insert, select, update
 
 from vault.catalogue.types import encode, index_text
+from vault.contacts.shared import forget_shared
 from vault.crypto.seal import record_aad
 from vault.ids import SubjectId, TenantId, new_id
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -125,7 +126,7 @@ def sealed_change(holder: ContactHolder, field: str, kind: ChangeKind, former: J
     return ContactChange(holder.subject, id_, field, kind, holder.now, former=sealed)
 
 
-async def add_changes(connection: AsyncConnection, tenant: TenantId, changes: Iterable[ContactChange]) -> None:
+async def add_changes(connection: AsyncConnection, tenant: TenantId, changes: Sequence[ContactChange]) -> None:
     """Insert changes, in the transaction that changes the values."""
     rows = [
         {
@@ -142,6 +143,7 @@ async def add_changes(connection: AsyncConnection, tenant: TenantId, changes: It
     ]
     if rows:
         await connection.execute(insert(CONTACT_CHANGE), rows)
+        await forget_shared(connection, tenant, [(change.subject, change.field) for change in changes])
 
 
 async def young_contacts(
@@ -155,6 +157,14 @@ async def young_contacts(
         _ROW.kind != "removed",
     )
     return frozenset((await connection.execute(statement)).scalars())
+
+
+async def changed_since(
+    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, field: str, moment: datetime
+) -> bool:
+    """Return whether the address in a field has changed at or after a moment."""
+    this = _ROW.tenant_id == tenant, _ROW.subject_id == subject, _ROW.field == field, _ROW.changed_at >= moment
+    return (await connection.execute(select(_ROW.id).where(*this).limit(1))).first() is not None
 
 
 def quarantine(services: Services, tenant: TenantId) -> timedelta:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import bindparam, delete, update
+from sqlalchemy import bindparam, delete, select, update
 
 from vault.catalogue.types import decode
 from vault.clock import rfc3339
 from vault.contacts.changes import COLLECTION, CONTACT_CHANGE, FORMER, add_changes, changes_of_subjects
+from vault.contacts.shared import SHARED_CONTACT, forget_shared
 from vault.crypto.seal import record_aad
 from vault.lifecycle.personal_data import count_rows, rows_of
 from vault.subjects.store import PROFILE
@@ -38,15 +39,15 @@ class ContactChangeSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defau
 
 
 class ContactData:
-    """Changes of addresses."""
+    """Changes of addresses, and who shares one."""
 
-    tables: tuple[Table, ...] = (CONTACT_CHANGE,)
+    tables: tuple[Table, ...] = (CONTACT_CHANGE, SHARED_CONTACT)
     retained: tuple[Table, ...] = ()
 
     async def erase(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
         """Delete them."""
-        theirs = delete(CONTACT_CHANGE).where(*rows_of(CONTACT_CHANGE, erasing.tenant, subjects))
-        await erasing.connection.execute(theirs)
+        for table in self.tables:
+            await erasing.connection.execute(delete(table).where(*rows_of(table, erasing.tenant, subjects)))
 
     async def reseal(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
         """Delete those of erased fields, and seal the others again."""
@@ -60,6 +61,11 @@ class ContactData:
         of_tenant = CONTACT_CHANGE.c.tenant_id == erasing.tenant
         if erased:
             await erasing.connection.execute(delete(CONTACT_CHANGE).where(of_tenant, *_THIS), erased)
+        shared = select(SHARED_CONTACT.c.subject_id, SHARED_CONTACT.c.field)
+        shared = shared.where(*rows_of(SHARED_CONTACT, erasing.tenant, subjects))
+        fields = [tuple(row) for row in (await erasing.connection.execute(shared)).all()]
+        gone = [(of, field) for of, field in fields if erasing.is_erased(of, PROFILE, of, field)]
+        await forget_shared(erasing.connection, erasing.tenant, gone)
         if resealed:
             statement = update(CONTACT_CHANGE).where(of_tenant, *_THIS).values(former=bindparam("sealed"))
             await erasing.connection.execute(statement, resealed)
@@ -67,8 +73,8 @@ class ContactData:
     async def move(self, merge: MergeContext) -> None:
         """Move the duplicate's to the survivor: an address that is young for one of them is young for both."""
         changes = await changes_of_subjects(merge.connection, merge.tenant, [merge.duplicate])
-        theirs = delete(CONTACT_CHANGE).where(*rows_of(CONTACT_CHANGE, merge.tenant, [merge.duplicate]))
-        await merge.connection.execute(theirs)
+        for table in self.tables:  # the survivor shares an address with none but those who are noted already
+            await merge.connection.execute(delete(table).where(*rows_of(table, merge.tenant, [merge.duplicate])))
         moved = [
             change._replace(subject=merge.survivor, former=_resealed(merge.resealer, change)) for change in changes
         ]
@@ -92,7 +98,8 @@ class ContactData:
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count them."""
-        return await count_rows(connection, tenant, erasure, CONTACT_CHANGE, older="changed_at")
+        changes = await count_rows(connection, tenant, erasure, CONTACT_CHANGE, older="changed_at")
+        return changes + await count_rows(connection, tenant, erasure, SHARED_CONTACT, older="since")
 
 
 def _resealed(resealer: Resealer, change: ContactChange) -> bytes | None:

@@ -108,6 +108,7 @@ EXPLAINED: Final = {
     "notice-running": "The notice period of the lifting has not ended.",
     "person-not-told": "No letter could be sent: no mail relay is configured, or no address is known. Inform the "
     "person otherwise and state how in `told`.",
+    "contact-not-found": "No open shared contact has this id; `GET /v1/shared-contacts` lists them.",
     "dispute-not-found": "The person has no such dispute.",
     "dispute-decided": "The dispute is already decided.",
     "record-not-found": "The person has no such record, or it was removed.",

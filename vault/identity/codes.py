@@ -26,14 +26,15 @@ from sqlalchemy import delete, insert, select, text, update
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
 from vault.catalogue.types import TYPES, ValueProblem, index_text
-from vault.contacts.changes import EMAIL
+from vault.contacts.changes import EMAIL, young_contacts
+from vault.contacts.shared import note_shared
 from vault.errors import Fault, InvalidInput, NotFound, TooMany, VaultError
 from vault.identity.tables import IDENTITY_CODE
-from vault.ids import SubjectId, TenantId, new_id
+from vault.ids import Pseudonym, SubjectId, TenantId, new_id
 from vault.letters.send import THERE, LetterContent, find_contact, render_letter, stand_in_contact
 from vault.sensitive import Sensitive
 from vault.subjects.rows import checked_external_ids
-from vault.subjects.store import locked_subject
+from vault.subjects.store import locked_subjects, pseudonym_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from vault.context import Services
     from vault.crypto.derive import TokenKey
     from vault.letters.send import Contact
+    from vault.requests.verification import Match
 
 
 DIGITS: Final = 8
@@ -123,6 +125,7 @@ async def issue(
         "attempts": 0,
         "used_at": None,
         "contact": None,
+        "sent_with": None,
     }
     await connection.execute(insert(IDENTITY_CODE), [row])
     return code, expires_at
@@ -178,6 +181,8 @@ async def use(connection: AsyncConnection, spent: Spent, now: datetime) -> bool:
     used = await connection.execute(update(IDENTITY_CODE).where(*this).values(used_at=now))
     if used.rowcount != 1:
         return False
+    along = _CODE.tenant_id == spent.tenant, _CODE.sent_with == spent.id, _CODE.used_at.is_(None)
+    await connection.execute(update(IDENTITY_CODE).where(*along).values(used_at=now))
     if spent.request is not None:
         others = (_CODE.tenant_id == spent.tenant, _CODE.request_id == spent.request, _CODE.used_at.is_(None))
         await connection.execute(update(IDENTITY_CODE).where(*others).values(used_at=now))
@@ -251,27 +256,70 @@ class CodeRequest(NamedTuple):
     language: str | None = None
 
 
-async def send_code_to(services: Services, request: CodeRequest, subject: SubjectId | None) -> None:
+SEVERAL: Final = "several-people"
+"""The code in the audit log if a claim leads to several people."""
+MOST_SHARING: Final = 10
+"""People for whom one code opens sessions; an address that more of them share tells no one apart."""
+
+
+class Shared(NamedTuple):
+    """Who shares the claimed address: the field that has it, by person, and those whose address it is for long."""
+
+    fields: Mapping[SubjectId, str]
+    proved: Sequence[SubjectId]
+
+
+async def send_claimed(services: Services, request: CodeRequest, match: Match) -> None:
+    """Make and send a code for those to whom a claim leads; to the claimed address itself if several share it."""
+    fields = {person: field for person, field in match.people.items() if field is not None}
+    if not fields:
+        await send_code_to(services, request, match.subject)
+        if match.code is not None:
+            await _record_several(services, request, match)
+        return
+    proved = await _proved(services, request.tenant, fields)
+    if len(proved) > MOST_SHARING:
+        proved = []
+    await send_code_to(services, request, proved[0] if proved else None, Shared(fields, proved))
+
+
+async def _proved(services: Services, tenant: TenantId, fields: Mapping[SubjectId, str]) -> list[SubjectId]:
+    """Return the people whose address it is for long, or all of them if it is no one's; the oldest entry first."""
+    people = sorted(fields)
+    async with services.data.reading() as connection:
+        young = {person: await young_contacts(services, connection, tenant, person) for person in people}
+    return [person for person in people if fields[person] not in young[person]] or people
+
+
+async def send_code_to(
+    services: Services, request: CodeRequest, subject: SubjectId | None, shared: Shared | None = None
+) -> None:
     """Make a code for a person and send it.
 
     Without a person, or an address, it does the same work up to the letter, which is not sent: otherwise the load of
     the process would show who is a customer. The result for a person is in the audit log with the pseudonym, so that
     attempts to impersonate a person are visible.
+
+    Args:
+        shared: if the letter goes to an address that several people share. The code then opens sessions of all to whom
+            the address has belonged for long.
     """
-    found = None if subject is None else await find_contact(services, request.tenant, subject)
+    field = None if shared is None or subject is None else shared.fields[subject]
+    found = None if subject is None else await find_contact(services, request.tenant, subject, field=field)
     contact = found or await stand_in_contact(services, request.tenant)
     if contact is None:
         return
-    code = await _make_code(services, request, None if found is None else subject, contact)
+    made = await _make_code(services, request, None if found is None else subject, contact, shared)
+    code = made.digits
     digits = "0" * DIGITS if code is None else code.reveal()
     values = {"code": f"{digits[:4]} {digits[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
     letter = render_letter(services, request.tenant, contact, LetterContent(CODE, values, request.language))
-    failure: str | None = None if code is not None else NOT_SENT
+    failure: str | None = None if code is not None else SEVERAL if found is None else NOT_SENT
     try:
         await (services.mail.pretend if code is None else services.mail.send)(letter)
     except VaultError as error:
         failure = failure or error.code
-    if found is None:
+    if found is None and shared is None:
         await _overwrite(services, request)  # in place of the audit entry
         return
     entry = audit_entry(
@@ -279,27 +327,50 @@ async def send_code_to(services: Services, request: CodeRequest, subject: Subjec
         system_caller(request.tenant),
         action="send-code",
         decision="allowed" if failure is None else "failed",
-        code=failure,
-        subjects=(found.pseudonym,),
+        code=failure or (None if shared is None else SEVERAL),
+        subjects=made.pseudonyms,
         target=request.code,
     )
     await services.audit_log.append(entry)
 
 
+async def _record_several(services: Services, request: CodeRequest, match: Match) -> None:
+    """Record that a claim leads to several people, of ids in other systems, or to too many: no code can be sent."""
+    async with services.data.reading() as connection:
+        pseudonyms = [await pseudonym_of(connection, request.tenant, person) for person in sorted(match.people)]
+    entry = audit_entry(
+        services,
+        system_caller(request.tenant),
+        action="send-code",
+        decision="failed",
+        code=match.code,
+        subjects=tuple(pseudonym for pseudonym in pseudonyms if pseudonym is not None),
+        target=request.code,
+    )
+    await services.audit_log.append(entry)
+
+
+class _Made(NamedTuple):
+    """The digits of a code, if it has some now, and the pseudonyms of the people whom the claim leads to."""
+
+    digits: Sensitive[str] | None
+    pseudonyms: tuple[Pseudonym, ...]
+
+
 async def _make_code(
-    services: Services, request: CodeRequest, subject: SubjectId | None, contact: Contact
-) -> Sensitive[str] | None:
+    services: Services, request: CodeRequest, subject: SubjectId | None, contact: Contact, shared: Shared | None
+) -> _Made:
     """Give the requested code its digits.
 
     Returns:
-        the digits; None if the person's limit is reached, or there is no person. No letter is sent then, so the
-        requester learns nothing. The statements are the same.
+        no digits if the person's limit is reached, or there is no person. No letter is sent then, so the requester
+        learns nothing. The statements are the same.
     """
     tokens = await services.keyring.token_key(request.tenant)
     asked = subject or SubjectId(new_id())
     async with services.data.transaction() as connection:
-        row = await locked_subject(connection, request.tenant, asked)
-        now = services.clock.now()
+        rows = await locked_subjects(connection, request.tenant, [asked] if shared is None else sorted(shared.fields))
+        row, now = rows.get(asked), services.clock.now()
         empty = (*_empty(request), _CODE.expires_at > now)
         code: Any = (await connection.execute(select(IDENTITY_CODE).where(*empty).with_for_update())).one_or_none()
         wait = await _wait(connection, request.tenant, _CODE.subject_id == asked, now)
@@ -312,7 +383,40 @@ async def _make_code(
             values |= {"subject_id": subject, "contact": contact.field}
         # A row without a subject matches no code, even if its digest does.
         await connection.execute(update(IDENTITY_CODE).where(*empty).values(values))
-    return Sensitive(digits) if made else None
+        if shared is not None and code is not None:
+            there = {person: shared.fields[person] for person in shared.fields if person in rows}
+            await note_shared(connection, request.tenant, bytes(code.claim), there, now)
+            others = [person for person in shared.proved[1:] if person in rows and rows[person].state in THERE]
+            if made and others:
+                await connection.execute(insert(IDENTITY_CODE), [_along(code, other, there[other]) for other in others])
+    pseudonyms = tuple(Pseudonym(rows[person].pseudonym) for person in sorted(rows))
+    return _Made(Sensitive(digits) if made else None, pseudonyms)
+
+
+def _along(code: Any, person: SubjectId, field: str) -> dict[str, object]:
+    """Return the row of another person whose session a code opens. Its own digest matches no digits."""
+    return {
+        "tenant_id": code.tenant_id,
+        "id": new_id(),
+        "subject_id": person,
+        "request_id": None,
+        "intent": _intent(None),
+        "claim": secrets.token_bytes(32),
+        "digest": secrets.token_bytes(32),
+        "created_at": code.created_at,
+        "expires_at": code.expires_at,
+        "attempts": 0,
+        "used_at": None,
+        "contact": field,
+        "sent_with": code.id,
+    }
+
+
+async def sent_along(connection: AsyncConnection, spent: Spent) -> dict[SubjectId, str]:
+    """Return the other people whose sessions a code opens too, with the field of each that had the address."""
+    along = _CODE.tenant_id == spent.tenant, _CODE.sent_with == spent.id, _CODE.used_at.is_(None)
+    rows = (await connection.execute(select(_CODE.subject_id, _CODE.contact).where(*along))).all()
+    return {SubjectId(row.subject_id): row.contact for row in rows}
 
 
 async def _overwrite(services: Services, request: CodeRequest) -> None:

@@ -22,17 +22,19 @@ from sqlalchemy import and_, delete, insert, select, update
 from vault.access.authorization import audit_entry
 from vault.access.callers import RateWindow, data_subject_caller, record_refusal
 from vault.access.recording import record_failure
-from vault.contacts.changes import young_contacts
+from vault.contacts.changes import changed_since, young_contacts
 from vault.crypto.bearers import keyed_digest, matches, plain_digest
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
 from vault.identity.codes import (
+    SEVERAL,
     CodeRequest,
     claim_digest,
     code_invalid,
     forget_codes,
     is_live,
     issue,
-    send_code_to,
+    send_claimed,
+    sent_along,
     spend,
     use,
 )
@@ -41,8 +43,8 @@ from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantI
 from vault.letters.send import THERE
 from vault.principals.principal import Principal
 from vault.requests.store import REQUEST
-from vault.requests.verification import find_person
-from vault.subjects.store import locked_subject
+from vault.requests.verification import Match, find_person
+from vault.subjects.store import locked_subjects
 from vault.subjects.tables import SUBJECT
 from vault.views import Moment, View
 
@@ -70,12 +72,23 @@ class SessionCode(View):
     expires_at: Moment
 
 
+class OtherSession(View):
+    """A session of another entry with the same e-mail address. It opens this entry and no other."""
+
+    token: Annotated[str, Field(repr=False, examples=["cdvs_…"])]
+    expires_at: Moment
+
+
 class OpenedSession(View):
     """A session. Its token is in this answer only."""
 
     token: Annotated[str, Field(repr=False, examples=["cdvs_…"])]
     expires_at: Moment
     fresh_until: Annotated[Moment, Field(description="Until then erasures, corrections and downloads are possible.")]
+    others: Annotated[
+        list[OtherSession],
+        Field(description="If several entries share the e-mail address: a session for each of the others."),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +131,7 @@ async def add_session(
     }
     await connection.execute(insert(SUBJECT_SESSION), [SESSIONS.seal(await keyring.row_keys(tenant), row)])
     # The token is in this answer only: its digest is stored.
-    return session, OpenedSession(token=token, expires_at=now + LIFE, fresh_until=authenticated_at + FRESH)
+    return session, OpenedSession(token=token, expires_at=now + LIFE, fresh_until=authenticated_at + FRESH, others=[])
 
 
 async def _end(services: Services, connection: AsyncConnection, session: Session) -> None:
@@ -295,27 +308,40 @@ class People:
 
     async def _send(self, request: CodeRequest, identity: Mapping[str, Any], elsewhere: str | None) -> None:
         match = await find_person(self._services, request.tenant, identity)
-        await send_code_to(self._services, request, match.subject if elsewhere is None else None)
+        await send_claimed(self._services, request, match if elsewhere is None else Match(None))
 
     async def _open(self, spent: Spent, request_id: str) -> OpenedSession:
         services, now = self._services, self._services.clock.now()
         async with services.data.transaction() as connection:
-            row = await locked_subject(connection, spent.tenant, spent.subject)
-            if row is None or row.state not in THERE or not await use(connection, spent, now):
+            along = await sent_along(connection, spent)
+            rows = await locked_subjects(connection, spent.tenant, [spent.subject, *along])
+            there = {person for person in rows if rows[person].state in THERE}
+            if spent.subject not in there or not await use(connection, spent, now):
                 raise code_invalid()
+            people = [spent.subject]
+            for person, field in along.items():
+                changed = await changed_since(connection, spent.tenant, person, field, spent.asked_at)
+                people += [person] if person in there and not changed else []
             young = await young_contacts(services, connection, spent.tenant, spent.subject)
-            fresh = spent.contact not in young
-            session, opened = await add_session(services, connection, spent.tenant, spent.subject, fresh=fresh)
-            entry = audit_entry(
-                services,
-                data_subject_caller(spent.tenant, request_id),
-                action="open-session",
-                decision="allowed",
-                subjects=(row.pseudonym,),
-                target=session,
-            )
-            await services.audit_log.append_in(connection, [entry])
-        return opened
+            # An address that several people share proves none of them beyond doubt.
+            fresh = not along and spent.contact not in young
+            sessions, entries = [], []
+            for person in people:
+                session, opened = await add_session(services, connection, spent.tenant, person, fresh=fresh)
+                sessions.append(opened)
+                entry = audit_entry(
+                    services,
+                    data_subject_caller(spent.tenant, request_id),
+                    action="open-session",
+                    decision="allowed",
+                    code=SEVERAL if along else None,
+                    subjects=(rows[person].pseudonym,),
+                    target=session,
+                )
+                entries.append(entry)
+            await services.audit_log.append_in(connection, entries)
+        others = [OtherSession(token=other.token, expires_at=other.expires_at) for other in sessions[1:]]
+        return sessions[0].model_copy(update={"others": others})
 
     def _tenants(self) -> list[TenantId]:
         return [TenantId(active.decisions.tenant) for active in self._services.policies.all_active()]

@@ -6,7 +6,7 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Index, Integer, LargeBinary, String, delete, or_, select, update
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, delete, or_, select, update
 
 from vault.crypto.row_mac import MacedTable
 from vault.lifecycle.personal_data import count_rows, rows_of
@@ -28,7 +28,8 @@ class IdentityCodeRow(DataTable, table=True):
     """A one-time code, sent or not; only its keyed digest is stored.
 
     ``claim`` is a keyed digest of the claimed identity, by which codes are limited, whether or not the claim matches a
-    person. ``contact`` names the profile field with the address of the letter.
+    person. ``contact`` names the profile field with the address of the letter. ``sent_with`` is the code whose letter
+    went to an address that this person shares: it opens a session of this person too.
     """
 
     __tablename__ = "identity_code"
@@ -36,6 +37,13 @@ class IdentityCodeRow(DataTable, table=True):
         Index("ix_identity_code_request", "tenant_id", "request_id"),
         Index("ix_identity_code_subject", "tenant_id", "subject_id"),
         Index("ix_identity_code_claim", "tenant_id", "claim"),
+        Index(
+            "ix_identity_code_sent_with",
+            "tenant_id",
+            "sent_with",
+            sqlite_where=Column("sent_with").isnot(None),
+            postgresql_where=Column("sent_with").isnot(None),
+        ),
     )
 
     tenant_id: str = column(String(64), primary_key=True)
@@ -50,6 +58,7 @@ class IdentityCodeRow(DataTable, table=True):
     attempts: int = column(Integer)
     used_at: datetime | None = column(Moment, nullable=True)
     contact: str | None = column(String(64), nullable=True)
+    sent_with: UUID | None = column(Id, nullable=True)
 
 
 class SubjectSessionRow(DataTable, table=True):

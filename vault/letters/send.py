@@ -157,16 +157,21 @@ class Contact(NamedTuple):
     is_young: bool = False
 
 
-async def find_contact(services: Services, tenant: TenantId, subject: SubjectId) -> Contact | None:
+async def find_contact(
+    services: Services, tenant: TenantId, subject: SubjectId, *, field: str | None = None
+) -> Contact | None:
     """Return the first e-mail address of a person, in the order of the catalogue. It is never shown.
 
     An address that has changed within ``contact_days`` is taken only if there is no other.
+
+    Args:
+        field: take the address of this field, and no other.
 
     Returns:
         None if the person does not exist, or has no address that may still be kept.
     """
     person = await _find_person(services, tenant, subject)
-    return None if person is None else await _contact_of(services, tenant, *person)
+    return None if person is None else await _contact_of(services, tenant, *person, only=field)
 
 
 async def find_former_contact(services: Services, tenant: TenantId, change: ContactChange) -> Contact | None:
@@ -222,7 +227,13 @@ def _address_fields(services: Services, tenant: TenantId) -> list[str]:
 
 
 async def _contact_of(
-    services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys, young: frozenset[str]
+    services: Services,
+    tenant: TenantId,
+    row: StoredSubject,
+    keys: SubjectKeys,
+    young: frozenset[str],
+    *,
+    only: str | None = None,
 ) -> Contact | None:
     if row.profile is None:
         return None
@@ -230,7 +241,7 @@ async def _contact_of(
     expired = (await over_values(services, tenant, [row])).get(subject, frozenset())
     values, pseudonym = unpack(row.profile), row.pseudonym
     now, aad = to_microseconds(services.clock.now()), record_aad(tenant, row.id, PROFILE, row.id)
-    addresses = sorted(_address_fields(services, tenant), key=young.__contains__)
+    addresses = sorted(_address_fields(services, tenant), key=young.__contains__) if only is None else [only]
 
     def value(current: SubjectKeys, name: str) -> str | None:
         stored = values.get(name)

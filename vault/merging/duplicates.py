@@ -141,7 +141,7 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
     """
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="find-duplicates")
     await services.limits.take(caller.principal, "search", 1)
-    comparison = _Comparison(services, caller)
+    comparison = Comparison(services, caller)
     (stored,) = await comparison.fetch([subject])
     known = await comparison.open([stored])
     if stored is None or stored.state in GONE or (not known and stored.state == "active"):
@@ -172,7 +172,7 @@ async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[list[
     Raises:
         Unavailable: a database does not answer.
     """
-    comparison = _Comparison(services, caller)
+    comparison = Comparison(services, caller)
     compared: set[tuple[SubjectId, SubjectId]] = set()
     for step in range(STEPS):
         rows = await _shared_digests(services, caller.tenant, step)
@@ -181,7 +181,7 @@ async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[list[
         yield await _confirmed(comparison, sorted(likely))
 
 
-class _Comparison:
+class Comparison:
     """Opens what can be compared of a tenant's subjects, and records whose data was compared."""
 
     def __init__(self, services: Services, caller: Caller) -> None:
@@ -302,7 +302,7 @@ async def _having(data: Database, tenant: TenantId, digests: list[bytes]) -> lis
     return found if len(found) <= MOST_PER_DIGEST else None
 
 
-async def _confirmed(comparison: _Comparison, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:
+async def _confirmed(comparison: Comparison, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:
     confirmed: list[Pair] = []
     for start in range(0, len(likely), PAIRS_AT_ONCE):
         part = likely[start : start + PAIRS_AT_ONCE]

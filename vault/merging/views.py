@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from vault.views import View
+from vault.views import Moment, View
 
 
 class MergeResult(View):
@@ -43,4 +43,41 @@ class DuplicateCandidates(View):
         list[str],
         Field(description="Fields whose value so many share that not all of those people could be compared."),
     ]
+    audit: UUID
+
+
+class LikelyPair(View):
+    """How alike two people are who share an address: a score of 0 to 99, and the names of the matching fields."""
+
+    one: UUID
+    other: UUID
+    score: int
+    matched: list[str]
+
+
+class SharedContactView(View):
+    """An e-mail address that led a claim to several people. It proves none of them alone."""
+
+    id: UUID
+    since: Moment
+    claimed_at: Annotated[Moment, Field(description="When someone claimed the address last.")]
+    people: list[UUID]
+    pairs: Annotated[
+        list[LikelyPair], Field(description="The likeliest first; people with restricted data are not compared.")
+    ]
+
+
+class SharedContactList(View):
+    """Addresses that several people share, the last claimed first; ``more`` if there are others."""
+
+    results: list[SharedContactView]
+    more: bool
+    audit: UUID
+
+
+class SettledContact(View):
+    """A shared contact whose people are different ones."""
+
+    id: UUID
+    people: list[UUID]
     audit: UUID

@@ -8,6 +8,7 @@ unverified request to one that can be approved.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -108,11 +109,13 @@ class Match(NamedTuple):
     """The person whom a claimed identity matches.
 
     ``several`` if it matches more than one, and so none for certain; ``wide`` if it leads to more than are compared.
+    ``people`` has the ``several``, with the field that has the claimed address; None where external ids were claimed.
     """
 
     subject: SubjectId | None
     several: bool = False
     wide: bool = False
+    people: Mapping[SubjectId, str | None] = MappingProxyType({})
 
     @property
     def code(self) -> str | None:
@@ -136,19 +139,22 @@ async def find_person(services: Services, tenant: TenantId, identity: Mapping[st
         InvalidInput: it is neither, or a value is invalid.
     """
     external_ids = identity.get(EXTERNAL_ID)
+    candidates: Mapping[SubjectId, str | None]
     if set(identity) == {EMAIL}:
         try:
             candidates = await _by_email(services, tenant, identity[EMAIL])
         except _TooWide:
             return Match(None, wide=True)
     elif set(identity) == {EXTERNAL_ID} and isinstance(external_ids, dict) and external_ids:
-        candidates = await _by_external(services, tenant, external_ids)
+        candidates = dict.fromkeys(await _by_external(services, tenant, external_ids))
     else:
         raise _no_identity("an identity is an e-mail address, or ids in other systems", at="/identity")
     query = SubjectQuery(tenant, tuple(sorted(candidates)), profile=False)
     rows = await services.subjects.find(query) if candidates else []
-    people = [row.id for row in rows if row is not None and row.state not in GONE]
-    return Match(people[0]) if len(people) == 1 else Match(None, several=len(people) > 1)
+    people = {row.id: candidates[row.id] for row in rows if row is not None and row.state not in GONE}
+    if len(people) == 1:
+        return Match(next(iter(people)))
+    return Match(None, several=True, people=people) if people else Match(None)
 
 
 async def _by_external(services: Services, tenant: TenantId, given: Mapping[str, object]) -> set[SubjectId]:
@@ -163,15 +169,16 @@ async def _by_external(services: Services, tenant: TenantId, given: Mapping[str,
     return people if len(people) > 1 or len(holders) == len(set(digests)) else set()
 
 
-async def _by_email(services: Services, tenant: TenantId, given: object) -> set[SubjectId]:
+async def _by_email(services: Services, tenant: TenantId, given: object) -> dict[SubjectId, str | None]:
     """Search every field of the profile that holds an e-mail address and has an exact index."""
-    people: set[SubjectId] = set()
+    people: dict[SubjectId, str | None] = {}
     for field, index in _email_fields(services.policies.active(tenant).policy_set.catalogue):
         try:
             text = index_text(field.type, normalise(field, given))
         except ValueProblem:
             raise _no_identity("not an e-mail address", at="/identity/email") from None
-        people |= await _holders(services, tenant, field, index, text)
+        found = await _holders(services, tenant, field, index, text)
+        people = {**dict.fromkeys(found, field.name), **people}
     return people
 
 

@@ -16,8 +16,9 @@ from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
 from vault.ids import RecordId, SubjectId
 from vault.merging import merge as merging
+from vault.merging import shared as sharing
 from vault.merging.duplicates import find_duplicates
-from vault.merging.views import DuplicateCandidates, MergeResult
+from vault.merging.views import DuplicateCandidates, MergeResult, SettledContact, SharedContactList
 from vault.records.list import list_records
 from vault.records.read import subject_state
 from vault.records.search import find_subjects
@@ -224,3 +225,20 @@ async def merge(body: MergeRequest, write: WriteDep) -> Response:
 async def duplicates(subject: UUID, services: ServicesDep, caller: CallerDep) -> DuplicateCandidates:
     """Propose subjects that may be the same person, with a score and the names of the matching fields, and no value."""
     return await find_duplicates(services, caller, SubjectId(subject))
+
+
+@router.get("/shared-contacts", operation_id="listSharedContacts")
+async def shared_contacts(services: ServicesDep, caller: CallerDep) -> SharedContactList:
+    """List the e-mail addresses by which a claim led to several people, and how alike they are; no value."""
+    return await sharing.list_shared(services, caller)
+
+
+@router.post(
+    "/shared-contacts/{contact}:settle",
+    operation_id="settleSharedContact",
+    response_model=SettledContact,
+    responses=error_responses(409),
+)
+async def settle_contact(contact: UUID, write: WriteDep) -> Response:
+    """Record that the people who share an address are different ones. One more person reopens it."""
+    return await write.once(sharing.settle, contact)
