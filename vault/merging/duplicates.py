@@ -193,6 +193,10 @@ class Comparison:
         """Fetch subjects with their profiles."""
         return await self._services.subjects.find(SubjectQuery(self._caller.tenant, tuple(subjects), profile=True))
 
+    async def known_among(self, subjects: Sequence[SubjectId]) -> dict[SubjectId, KnownSubject]:
+        """Fetch subjects, and open the traits of those that can be compared."""
+        return await self.open(await self.fetch(subjects))
+
     async def open(self, subjects: Iterable[StoredSubject | None]) -> dict[SubjectId, KnownSubject]:
         """Open the traits of those subjects that are neither erased nor restricted."""
         services, tenant = self._services, self._caller.tenant

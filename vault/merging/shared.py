@@ -40,7 +40,7 @@ async def list_shared(services: Services, caller: Caller) -> SharedContactList:
         found, more = await open_shared(connection, caller.tenant)
     comparison = Comparison(services, caller)
     people = list(dict.fromkeys(person for shared in found for person in shared.people[:MOST_COMPARED]))
-    known = await comparison.open(await comparison.fetch(people)) if people else {}
+    known = await comparison.known_among(people) if people else {}
     views = [_view(shared, known) for shared in found]
     audit = await comparison.record(subject.stored for subject in known.values())
     return SharedContactList(results=views, more=more, audit=audit)
