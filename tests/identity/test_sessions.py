@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from uuid import UUID, uuid4
 
@@ -565,3 +566,17 @@ async def test_expired_codes_and_sessions_are_deleted(mailing, inbox, clock):
     assert await forget_identity(mailing.services) == 1
     clock.advance(days=1)
     assert await forget_identity(mailing.services) == 1
+
+
+async def test_attempts_are_forgotten_in_the_key_store_when_their_codes_are(mailing, inbox, clock):
+    await mailing.create()
+    await signed_in(mailing, inbox)
+    attempts = "SELECT version FROM row_version WHERE table_name = 'identity_code'"
+    assert len(await mailing.sql(attempts, keystore=True)) == 1
+    await forget_codes(mailing.services)
+    assert len(await mailing.sql(attempts, keystore=True)) == 1
+    # Ids have the real time.
+    clock.advance(seconds=max(0, time.time() - clock.now().timestamp()))
+    clock.advance(days=3)
+    await forget_codes(mailing.services)
+    assert await mailing.sql(attempts, keystore=True) == []

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import delete, insert, select
 from typer.testing import CliRunner
 
 from tests.identity.test_self_service import submit
@@ -16,9 +17,12 @@ from tests.merging.test_merge import merge
 from tests.rectification.submitting import carry_out
 from tests.vaults import ADA, problem
 from vault.cli import app
+from vault.contacts.shared import SHARED_CONTACT
+from vault.identity.tables import IDENTITY_CODE
 
 ADDRESS = "ada@example.org"
 SHARED = "/v1/shared-contacts"
+CODE = IDENTITY_CODE.c
 
 
 @pytest.fixture
@@ -203,6 +207,60 @@ async def test_ids_of_several_people_lead_to_nobody_and_are_on_the_log(mailing, 
     assert (entry.action, entry.decision, entry.code, len(entry.subjects)) == (
         "send-code", "failed", "several-people", 2,
     )  # fmt: skip
+
+
+# ---- Who may write to the main database ------------------------------------------------------------------------------
+
+
+def _made_up(own, _along, grace, ada):
+    return [], [{**own, "id": uuid4(), "subject_id": ada, "sent_with": own["id"]}]
+
+
+def _moved(own, along, grace, ada):
+    return [CODE.id == along["id"]], [{**along, "sent_with": own["id"]}]
+
+
+def _turned(own, _along, grace, ada):
+    return [CODE.id == own["id"]], [{**own, "subject_id": ada}]
+
+
+@pytest.mark.parametrize("forge", [_made_up, _moved, _turned])
+async def test_no_row_of_an_attacker_lets_a_code_open_the_session_of_another(mailing, inbox, ada, eve, forge):
+    grace = await mailing.create({"name": "Grace", "email": "grace@example.org"})
+    await ask(mailing)
+    session = await ask(mailing, {"identity": {"email": "grace@example.org"}})
+    async with mailing.services.data.transaction() as connection:
+        rows = [dict(row._mapping) for row in await connection.execute(select(IDENTITY_CODE))]
+        (own,) = [row for row in rows if row["id"] == UUID(session)]
+        (along,) = [row for row in rows if row["sent_with"] is not None]
+        gone, come = forge(own, along, UUID(grace), UUID(ada))
+        if gone:
+            await connection.execute(delete(IDENTITY_CODE).where(*gone))
+        await connection.execute(insert(IDENTITY_CODE), come)
+    answer = await enter(mailing, session, inbox.last().code)
+    if forge is _turned:
+        problem(answer, 404, "code-invalid")
+        return
+    assert answer.json()["others"] == []
+    listed = await submit(mailing, {"Authorization": f"Bearer {answer.json()['token']}"})
+    assert (await mailing.call("dpo", "GET", f"/v1/requests/{listed['id']}")).json()["subject"] == grace
+
+
+async def test_no_row_of_an_attacker_proposes_people_to_staff(mailing, ada, eve):
+    grace = await mailing.create({"name": "Grace", "email": "grace@example.org"})
+    await ask(mailing)
+    (contact,) = await shared(mailing)
+    async with mailing.services.data.transaction() as connection:
+        (genuine,) = await connection.execute(select(SHARED_CONTACT).where(SHARED_CONTACT.c.subject_id == UUID(eve)))
+        forged = [{**genuine._mapping, "subject_id": UUID(grace)}]
+        forged += [{**genuine._mapping, "id": UUID(int=7), "subject_id": UUID(of)} for of in (grace, eve)]
+        await connection.execute(insert(SHARED_CONTACT), forged)
+    assert await shared(mailing) == [contact]
+    await ask(mailing)  # the next claim leaves the rows of the vault alone
+    assert [each["people"] for each in await shared(mailing)] == [[ada, eve]]
+    problem(await mailing.post("dpo", f"{SHARED}/{UUID(int=7)}:settle"), 404, "contact-not-found")
+    settled = await mailing.post("dpo", f"{SHARED}/{contact['id']}:settle")
+    assert sorted(settled.json()["people"]) == sorted([ada, eve])
 
 
 def test_the_command_line_lists_and_settles_them(sqlite_place, inbox, monkeypatch, tmp_path):

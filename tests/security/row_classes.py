@@ -10,14 +10,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vault.consent.store import CONFIRMATIONS
-from vault.identity.tables import SESSIONS
+from vault.contacts.shared import SHARED
+from vault.identity.tables import CODES, SESSIONS
 from vault.policy.store import VERSIONS
 from vault.principals.store import API_KEYS, PRINCIPALS
 from vault.recipients.store import WEBHOOKS
 from vault.requests.store import REQUESTS
 
 MACED = {
-    each.table.name: each for each in (PRINCIPALS, API_KEYS, VERSIONS, SESSIONS, CONFIRMATIONS, WEBHOOKS, REQUESTS)
+    each.table.name: each
+    for each in (PRINCIPALS, API_KEYS, VERSIONS, SESSIONS, CODES, CONFIRMATIONS, WEBHOOKS, REQUESTS, SHARED)
 }
 UNCOVERED: dict[str, dict[str, str]] = {}
 
@@ -94,13 +96,6 @@ CLASSES: dict[str, list[Part]] = {
         digest("key_digest", "call_digest"),
         free("an answer without values is repeated to its own caller", "tenant_id", "principal_id", "started_at"),
         free("as above", "status", "answer"),
-    ],
-    "identity_code": [
-        digest("digest", "claim"),
-        free("the digest covers them: a code of another person, request or intent does not match", "tenant_id", "id"),
-        free("as above", "subject_id", "request_id", "intent"),
-        free("lifetime and tries: a code still has to be known", "created_at", "expires_at", "attempts", "used_at"),
-        free("as the changes of contacts: how old the address is to which the code went", "contact"),
     ],
     "import_chunk": [
         free(

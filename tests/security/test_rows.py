@@ -5,6 +5,7 @@ Every column of every table is classified in :mod:`tests.security.row_classes`; 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib
 import json
@@ -23,10 +24,13 @@ from tests.vaults import OTHER, problem
 from vault.adoption import adopt
 from vault.bootstrap import upgrade_databases
 from vault.consent.double_opt_in import Confirmations
-from vault.errors import Misconfigured, NotAuthenticated, RowTampered
+from vault.contacts.shared import ClaimedContact, note_shared, open_shared
+from vault.errors import Misconfigured, NotAuthenticated, NotFound, RowTampered
 from vault.governance.tenants import apply_policies, disable_app, revoke_key, set_roles
+from vault.identity.codes import CodeRequest, _make_code, issue, spend
 from vault.identity.sessions import People, add_session
 from vault.ids import KeyId, TenantId, new_id
+from vault.letters.send import find_contact
 from vault.policy.policy_set import PolicySet
 from vault.principals.principal import make_key
 from vault.recipients.store import list_webhooks
@@ -121,6 +125,27 @@ async def _is_shown(node):
     return (await node.call("dpo", "GET", f"/v1/requests/{node.request}")).status_code == 200
 
 
+async def _code(node, subject, request=None):
+    """Make a code, and read its digits as the letter has them."""
+    claim = new_id().bytes * 2
+    async with node.services.data.transaction() as connection:
+        node.code, _ = await issue(node.services, connection, DEFAULT, claim, request)
+    contact = await find_contact(node.services, DEFAULT, subject)
+    made = await _make_code(node.services, CodeRequest(DEFAULT, node.code), subject, contact, None)
+    node.digits = made.digits.reveal()
+    return CODE.c.id == node.code
+
+
+async def _shared(node, subject):
+    await node.create()
+    async with node.services.data.reading() as connection:
+        people = (await connection.execute(select(TABLES["subject"].c.id))).scalars()
+    keys, fields = await node.services.keyring.row_keys(DEFAULT), dict.fromkeys(people, "email")
+    async with node.services.data.transaction() as connection:
+        await note_shared(connection, keys, ClaimedContact(DEFAULT, bytes(32), fields, node.services.clock.now()))
+    return SHARED_CONTACT.c.subject_id == subject
+
+
 async def _opens_door(node):
     node.services.principals._cache._entries.clear()  # as after some seconds
     return (await node.call("sales", "GET", "/v1/notices")).status_code == 200
@@ -143,15 +168,34 @@ async def _confirms(node):
     return await Confirmations(node.services).look_up(node.token) is not None
 
 
+async def _is_right(node):
+    await node.sql("DELETE FROM row_version WHERE table_name = 'identity_code'", keystore=True)  # tries from before
+    return await _try(node) is not None
+
+
+async def _try(node, digits=None):
+    return await spend(node.services, [DEFAULT, OTHER], node.code, digits or node.digits)
+
+
+async def _is_listed(node):
+    keys = await node.services.keyring.row_keys(DEFAULT)
+    async with node.services.data.reading() as connection:
+        found, _ = await open_shared(connection, keys, DEFAULT)
+    return [len(contact.people) for contact in found] == [2]
+
+
 PRINCIPAL, API_KEY, VERSION = (TABLES[name] for name in ("principal", "api_key", "policy_version"))
 SESSION, CONFIRMATION, WEBHOOK, REQUEST = (
     TABLES[name] for name in ("subject_session", "consent_confirmation", "webhook", "rights_request")
 )
+CODE, SHARED_CONTACT = (TABLES[name] for name in ("identity_code", "shared_contact"))
 DOORS = {
     "principal": (_app, _opens_door),
     "api_key": (_key, _opens_door),
     "policy_version": (_version, _is_in_force),
     "subject_session": (_session, _signs_in),
+    "identity_code": (_code, _is_right),
+    "shared_contact": (_shared, _is_listed),
     "consent_confirmation": (_confirmation, _confirms),
     "webhook": (_webhook, _is_posted_to),
     "rights_request": (_request, _is_shown),
@@ -206,6 +250,8 @@ def other(column, value):
             return value + timedelta(seconds=1)
         case int():
             return value + 1
+        case None if isinstance(column.type, Id):
+            return new_id()
         case None:
             return next(another for kind, another in OF_NOTHING.items() if isinstance(column.type, kind))
         case _:
@@ -397,6 +443,38 @@ async def test_a_change_whose_process_died_before_it_said_so_counts_once_it_was_
     assert await _opens_door(node), "nobody is locked out"
     await _put_back(node, "principal", PRINCIPAL.c.id == app, kept)
     assert not await _opens_door(node)
+
+
+async def test_no_row_that_is_put_back_gives_another_attempt_at_a_code(node):
+    await _code(node, UUID(await node.create()))
+    rows = await _kept(node, "identity_code", CODE.c.id == node.code)
+    wrong = f"{(int(node.digits) + 1) % 10**8:08}"
+    for _ in range(3):
+        assert await _try(node, wrong) is None
+        rows += await _kept(node, "identity_code", CODE.c.id == node.code)
+    assert [row["attempts"] for row in rows] == [0, 1, 2, 3]
+    for row in rows[:3]:
+        await _put_back(node, "identity_code", CODE.c.id == node.code, [row])
+        assert await _try(node) is None
+    await _put_back(node, "identity_code", CODE.c.id == node.code, rows[3:])
+    assert await _try(node) is not None, "the newest row goes on"
+
+
+async def test_a_used_code_cannot_be_put_back(node):
+    await _code(node, UUID(await node.create()))
+    await _try(node)
+    kept = await _kept(node, "identity_code", CODE.c.id == node.code)
+    await People(node.services).enter(node.code, node.digits, "test")
+    await _put_back(node, "identity_code", CODE.c.id == node.code, kept)
+    with pytest.raises(NotFound):
+        await People(node.services).enter(node.code, node.digits, "test")
+
+
+async def test_attempts_at_the_same_moment_count_once_each(node):
+    await _code(node, UUID(await node.create()))
+    tries = await asyncio.gather(*(_try(node) for _ in range(8)))
+    assert 1 <= len([spent for spent in tries if spent is not None]) <= 5
+    assert [row["attempts"] for row in await _kept(node, "identity_code", CODE.c.id == node.code)] == [5]
 
 
 # ---- A vault from before MACs ----------------------------------------------------------------------------------------

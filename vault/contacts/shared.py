@@ -1,18 +1,21 @@
 """Shared contacts: e-mail addresses by which a claim led to several people.
 
 Such an address proves none of them alone. Staff see who shares one, and settle it: by a merge, or by the decision that
-they are different people. A row has a part of the claim's keyed digest, and no address.
+they are different people. A row has a part of the claim's keyed digest, and no address. It has a MAC: what staff merge
+nobody else can propose to them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlalchemy import Index, String, delete, func, select, update
+from sqlalchemy import Index, LargeBinary, String, delete, func, select, update
 
+from vault.crypto.row_mac import MacedTable
 from vault.ids import SubjectId
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
 from vault.storage.query import insert_into
@@ -20,9 +23,12 @@ from vault.storage.query import insert_into
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.ids import PrincipalId, TenantId
+    from vault.context import Caller
+    from vault.crypto.row_mac import RowKeys
+    from vault.ids import TenantId
 
 
 class SharedContactRow(DataTable, table=True):
@@ -39,15 +45,21 @@ class SharedContactRow(DataTable, table=True):
     claimed_at: datetime = column(Moment)
     settled_at: datetime | None = column(Moment, nullable=True)
     settled_by: UUID | None = column(Id, nullable=True)
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 SHARED_CONTACT = table_of(SharedContactRow)
+SHARED = MacedTable(
+    SHARED_CONTACT,
+    *("tenant_id", "id", "subject_id", "field", "since", "claimed_at", "settled_at", "settled_by"),
+)
 _ROW = SHARED_CONTACT.c
 MOST: Final = 100
 """Shared contacts in one list."""
 
 
-class SharedContact(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SharedContact:
     """An address that several people share: who they are, since when it is known, and when it was claimed last."""
 
     id: UUID
@@ -56,30 +68,51 @@ class SharedContact(NamedTuple):
     people: list[SubjectId]
 
 
-async def note_shared(
-    connection: AsyncConnection, tenant: TenantId, claim: bytes, fields: Mapping[SubjectId, str], now: datetime
-) -> None:
-    """Record that a claim led to several people. One more person reopens what was settled.
+@dataclass(frozen=True, slots=True)
+class ClaimedContact:
+    """A claim that led to several people.
 
-    Args:
-        claim: the keyed digest of the claim.
+    Attributes:
+        claim: its keyed digest.
         fields: by person, the field that has the address.
     """
-    shared = UUID(bytes=claim[:16])
-    known = _ROW.tenant_id == tenant, _ROW.id == shared
-    there = set((await connection.execute(select(_ROW.subject_id).where(*known))).scalars())
-    gone, come = there - fields.keys(), fields.keys() - there
-    if gone:
-        await connection.execute(delete(SHARED_CONTACT).where(*known, _ROW.subject_id.in_(sorted(gone))))
-    changes: dict[str, object] = {"claimed_at": now}
-    if come:
-        changes |= {"settled_at": None, "settled_by": None}
-    await connection.execute(update(SHARED_CONTACT).where(*known).values(changes))
-    if come:
-        common = {"tenant_id": tenant, "id": shared, "since": now, "claimed_at": now}
-        people = [{**common, "subject_id": person, "field": fields[person]} for person in sorted(come)]
-        # A concurrent claim for the same address may have been quicker.
-        await connection.execute(insert_into(SHARED_CONTACT, connection.dialect.name).on_conflict_do_nothing(), people)
+
+    tenant: TenantId
+    claim: bytes
+    fields: Mapping[SubjectId, str]
+    now: datetime
+
+
+async def note_shared(connection: AsyncConnection, keys: RowKeys, claimed: ClaimedContact) -> None:
+    """Record that a claim led to several people. One more person reopens what was settled."""
+    shared, fields, now = UUID(bytes=claimed.claim[:16]), claimed.fields, claimed.now
+    known = _ROW.tenant_id == claimed.tenant, _ROW.id == shared
+    there = {row.subject_id: row for row in await _genuine(connection, keys, *known)}
+    reopened = bool(fields.keys() - there.keys())
+    rows = []
+    for person in sorted(fields):
+        before = there.get(person)
+        settled = None if before is None or reopened else before
+        row = {
+            "tenant_id": claimed.tenant,
+            "id": shared,
+            "subject_id": person,
+            "field": fields[person],
+            "since": now if before is None else before.since,
+            "claimed_at": now,
+            "settled_at": None if settled is None else settled.settled_at,
+            "settled_by": None if settled is None else settled.settled_by,
+        }
+        rows.append(SHARED.seal(keys, row))
+    await connection.execute(delete(SHARED_CONTACT).where(*known))
+    # A concurrent claim for the same address may have been quicker.
+    await connection.execute(insert_into(SHARED_CONTACT, connection.dialect.name).on_conflict_do_nothing(), rows)
+
+
+async def _genuine(connection: AsyncConnection, keys: RowKeys, *where: ColumnElement[bool]) -> list[Any]:
+    """Return and lock rows, without those that the vault did not write."""
+    statement = select(*SHARED.columns).where(*where).order_by(_ROW.id, _ROW.subject_id).with_for_update()
+    return [row for row in (await connection.execute(statement)).all() if SHARED.is_genuine(keys, row)]
 
 
 async def forget_shared(connection: AsyncConnection, tenant: TenantId, fields: Sequence[tuple[SubjectId, str]]) -> None:
@@ -89,7 +122,7 @@ async def forget_shared(connection: AsyncConnection, tenant: TenantId, fields: S
         await connection.execute(delete(SHARED_CONTACT).where(*this))
 
 
-async def open_shared(connection: AsyncConnection, tenant: TenantId) -> tuple[list[SharedContact], bool]:
+async def open_shared(connection: AsyncConnection, keys: RowKeys, tenant: TenantId) -> tuple[list[SharedContact], bool]:
     """Return the shared contacts that are not settled, the last claimed first, and whether there are more."""
     is_open = _ROW.tenant_id == tenant, _ROW.settled_at.is_(None)
     last = func.max(_ROW.claimed_at)
@@ -102,10 +135,11 @@ async def open_shared(connection: AsyncConnection, tenant: TenantId) -> tuple[li
         .limit(MOST + 1)
     )
     ids = list((await connection.execute(shared)).scalars())
-    statement = select(SHARED_CONTACT).where(*is_open, _ROW.id.in_(ids[:MOST])).order_by(_ROW.subject_id)
+    statement = select(*SHARED.columns).where(*is_open, _ROW.id.in_(ids[:MOST])).order_by(_ROW.subject_id)
     people = defaultdict(list)
     for row in (await connection.execute(statement)).all():
-        people[row.id].append(row)
+        if SHARED.is_genuine(keys, row):
+            people[row.id].append(row)
     found = [
         SharedContact(
             id_,
@@ -114,14 +148,18 @@ async def open_shared(connection: AsyncConnection, tenant: TenantId) -> tuple[li
             [SubjectId(row.subject_id) for row in people[id_]],
         )
         for id_ in ids[:MOST]
+        if len(people[id_]) > 1
     ]
     return found, len(ids) > MOST
 
 
 async def settle_shared(
-    connection: AsyncConnection, tenant: TenantId, shared: UUID, by: PrincipalId, now: datetime
+    connection: AsyncConnection, keys: RowKeys, by: Caller, shared: UUID, now: datetime
 ) -> list[SubjectId]:
     """Record that the people are different ones; return them. There are none if nothing is open under this id."""
-    this = _ROW.tenant_id == tenant, _ROW.id == shared, _ROW.settled_at.is_(None)
-    settled = update(SHARED_CONTACT).where(*this).values(settled_at=now, settled_by=by).returning(_ROW.subject_id)
-    return [SubjectId(subject) for subject in (await connection.execute(settled)).scalars()]
+    this = _ROW.tenant_id == by.tenant, _ROW.id == shared
+    rows = await _genuine(connection, keys, *this, _ROW.settled_at.is_(None))
+    for row in rows:
+        settled = SHARED.reseal(keys, row, settled_at=now, settled_by=by.principal.id)
+        await connection.execute(update(SHARED_CONTACT).where(*this, _ROW.subject_id == row.subject_id).values(settled))
+    return [SubjectId(row.subject_id) for row in rows]

@@ -119,10 +119,19 @@ class Keyring(Secret):
         done = {tenant: steps.get(tenant, 0) for tenant in await self.tenants()}
         return {tenant: step for tenant, step in done.items() if step < row_versions.ADOPTED.version}
 
-    async def raise_version(self, tenant: TenantId, least: RowVersion) -> None:
-        """Accept a row from this version on: after the commit that wrote it, and before it is reported as done."""
+    async def raise_version(self, tenant: TenantId, least: RowVersion) -> bool:
+        """Accept a row from this version on: after the commit that wrote it, and before it is reported as done.
+
+        Returns:
+            False if the key store has this version or a higher one already.
+        """
         async with self._database.transaction() as connection:
-            await row_versions.raise_version(connection, tenant, least)
+            return await row_versions.raise_version(connection, tenant, least)
+
+    async def forget_versions(self, table: str, before: UUID) -> None:
+        """Delete the least versions of a table's rows whose ids are lower, and which are refused by now anyway."""
+        async with self._database.transaction() as connection:
+            await row_versions.forget_versions(connection, table, before)
 
     async def audit_key(self, tenant: TenantId) -> TokenKey:
         """Return the key of the digests on a tenant's audit log."""

@@ -8,6 +8,9 @@ It is raised after the commit of the new row and before the change is reported a
 a genuine row with a higher version. A process that dies in between leaves a row that is accepted either way: no one is
 locked out by a crash, and no change that was reported can be undone. Without an entry, version 1 is accepted.
 
+A person's code has few attempts, and each counts only if it raises the version (:func:`raise_version`): a row that is
+put back gives no more of them. These entries are deleted when their codes have expired for long.
+
 Adoption gives MACs to the rows of a vault that is older than MACs. An entry says that it was carried out for a tenant,
 so that it is never carried out again: a forged row without a MAC would be adopted with the others.
 """
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, String, bindparam, select
+from sqlalchemy import BigInteger, String, bindparam, delete, select
 
 from vault.storage.columns import Id, KeyTable, column, table_of
 from vault.storage.query import Query, any_of, insert_into
@@ -70,17 +73,21 @@ async def least_versions(database: Database, tenant: TenantId, rows: Iterable[UU
     return {(table, UUID(bytes=row.bytes)): version for table, row, version in found}
 
 
-async def raise_version(connection: AsyncConnection, tenant: TenantId, least: RowVersion) -> None:
-    """Accept a row from this version on; a higher one that is there already stays."""
+async def raise_version(connection: AsyncConnection, tenant: TenantId, least: RowVersion) -> bool:
+    """Accept a row from this version on; return False if this one or a higher one is there already, which stays."""
     statement = insert_into(ROW_VERSION, connection.dialect.name).values(
         tenant_id=tenant, table_name=least.table, row_id=least.row, version=least.version
     )
     new = statement.excluded.version
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(ROW_VERSION.primary_key), set_={"version": new}, where=new > _R.version
-        )
+    raising = statement.on_conflict_do_update(
+        index_elements=list(ROW_VERSION.primary_key), set_={"version": new}, where=new > _R.version
     )
+    return (await connection.execute(raising.returning(_R.version))).one_or_none() is not None
+
+
+async def forget_versions(connection: AsyncConnection, table: str, before: UUID) -> None:
+    """Delete the entries of a table's rows whose ids are lower. Their rows must be refused for another reason."""
+    await connection.execute(delete(ROW_VERSION).where(_R.table_name == table, _R.row_id < before))
 
 
 ADOPTED: Final = RowVersion("adopted", THE_ONE, 2)

@@ -6,7 +6,8 @@ two million; with six digits it would be one in twenty thousand. NIST SP 800-63B
 limit.
 
 The vault stores an HMAC of a code under the tenant's token key, bound to the code's row, its intent, the request and
-the person: a digest that is copied to another row, or a row that is changed to another person, matches no code.
+the person, and the row has a MAC: a row that the vault did not write is no code, and opens nothing with another one.
+The key store has how many attempts were made, so that a row that is put back gives no more of them.
 
 A code is made and sent after the response, when the claimed identity is resolved. Before it, only a digest of the claim
 counts codes, so that neither the response nor its time reveals whether there is such a person.
@@ -16,20 +17,23 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, insert, or_, select, text
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
+from vault.audit.entry import id_before
 from vault.catalogue.types import TYPES, ValueProblem, index_text
 from vault.contacts.changes import EMAIL, young_contacts
-from vault.contacts.shared import note_shared
+from vault.contacts.shared import ClaimedContact, note_shared
+from vault.crypto.row_versions import FIRST, RowVersion
 from vault.errors import Fault, InvalidInput, NotFound, TooMany, VaultError
-from vault.identity.tables import IDENTITY_CODE
+from vault.identity.tables import CODES, IDENTITY_CODE, write_code
 from vault.ids import Pseudonym, SubjectId, TenantId, new_id
 from vault.letters.send import THERE, LetterContent, find_contact, render_letter, stand_in_contact
 from vault.sensitive import Sensitive
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 
     from vault.context import Services
     from vault.crypto.derive import TokenKey
+    from vault.crypto.row_mac import RowKeys
     from vault.letters.send import Contact
     from vault.requests.verification import Match
 
@@ -58,6 +63,8 @@ SPACES: Final = " -\u00a0\u2009\u202f"
 _NOBODY: Final = UUID(int=0)
 _LABEL: Final = "identity-code"
 _CODE = IDENTITY_CODE.c
+_USED: Final = FIRST + MOST_ATTEMPTS + 1
+"""The version of a used code: one more than after the last attempt. Each attempt raises it by one."""
 
 
 class Spent(NamedTuple):
@@ -127,7 +134,7 @@ async def issue(
         "contact": None,
         "sent_with": None,
     }
-    await connection.execute(insert(IDENTITY_CODE), [row])
+    await connection.execute(insert(IDENTITY_CODE), [CODES.seal(await services.keyring.row_keys(tenant), row)])
     return code, expires_at
 
 
@@ -158,42 +165,70 @@ async def spend(
     Returns:
         None if it is wrong, for any reason.
     """
-    # The attempt is counted, durably, before the comparison, so that concurrent guesses are counted too.
-    live = _live(tenants, code, request, services.clock.now())
-    counted = update(IDENTITY_CODE).where(*live).values(attempts=_CODE.attempts + 1).returning(*IDENTITY_CODE.c)
-    async with services.data.transaction() as connection:
-        row: Any = (await connection.execute(counted)).one_or_none()
-    tenant = TenantId(tenants[0] if row is None else row.tenant_id)
-    # An unknown code is compared with random bytes, so that it takes as long as a known one.
-    subject, stored = (None, secrets.token_bytes(32)) if row is None else (row.subject_id, bytes(row.digest))
+    row = await _count_attempt(services, _live(tenants, code, request, services.clock.now()))
+    if row is None:
+        return None
+    tenant, subject = TenantId(row.tenant_id), row.subject_id
     # Only spaces are forgiven: anything else typed is part of the guess.
     digits = "".join(character for character in typed if character not in SPACES)
     tokens = await services.keyring.token_key(tenant)
-    right = hmac.compare_digest(_digest(tokens, code, subject, request, digits), stored)
-    if row is None or not right or subject is None:
+    right = hmac.compare_digest(_digest(tokens, code, subject, request, digits), bytes(row.digest))
+    if not right or subject is None:
         return None
     return Spent(tenant, code, SubjectId(subject), request, row.contact, row.created_at)
 
 
-async def use(connection: AsyncConnection, spent: Spent, now: datetime) -> bool:
-    """Mark a code as used, and all others of the same request; return False if it was used by another call since."""
-    this = (_CODE.tenant_id == spent.tenant, _CODE.id == spent.id, _CODE.used_at.is_(None))
-    used = await connection.execute(update(IDENTITY_CODE).where(*this).values(used_at=now))
-    if used.rowcount != 1:
+async def _count_attempt(services: Services, live: tuple[Any, ...]) -> Any:
+    """Count an attempt, durably and in both databases; return the code's row, or None if it cannot be tried.
+
+    It is counted before the comparison, so that concurrent guesses are counted too.
+    """
+    keyring = services.keyring
+    async with services.data.transaction() as connection:
+        row: Any = (await connection.execute(select(*CODES.columns).where(*live).with_for_update())).one_or_none()
+        if row is None:
+            return None
+        tenant = TenantId(row.tenant_id)
+        keys = await keyring.row_keys(tenant)
+        if not CODES.is_genuine(keys, row):
+            return None
+        await write_code(connection, keys, row, attempts=row.attempts + 1)
+    # Each number of attempts counts once: a row that was put back repeats one. Of two attempts at the same moment this
+    # may also refuse the earlier one.
+    version = RowVersion(IDENTITY_CODE.name, UUID(bytes=row.id.bytes), FIRST + row.attempts + 1)
+    return row if await keyring.raise_version(tenant, version) else None
+
+
+async def use(services: Services, connection: AsyncConnection, spent: Spent) -> bool:
+    """Mark a code as used, and all others of the same request; return False if it was used by another call since.
+
+    Call :func:`settle_used` after the commit.
+    """
+    keys = await services.keyring.row_keys(spent.tenant)
+    related = [_CODE.id == spent.id, _CODE.sent_with == spent.id]
+    related += [] if spent.request is None else [_CODE.request_id == spent.request]
+    unused = _CODE.tenant_id == spent.tenant, or_(*related), _CODE.used_at.is_(None)
+    statement = select(*CODES.columns).where(*unused).order_by(_CODE.id).with_for_update()
+    rows = [row for row in (await connection.execute(statement)).all() if CODES.is_genuine(keys, row)]
+    if spent.id not in {row.id for row in rows}:
         return False
-    along = _CODE.tenant_id == spent.tenant, _CODE.sent_with == spent.id, _CODE.used_at.is_(None)
-    await connection.execute(update(IDENTITY_CODE).where(*along).values(used_at=now))
-    if spent.request is not None:
-        others = (_CODE.tenant_id == spent.tenant, _CODE.request_id == spent.request, _CODE.used_at.is_(None))
-        await connection.execute(update(IDENTITY_CODE).where(*others).values(used_at=now))
+    for row in rows:
+        await write_code(connection, keys, row, used_at=services.clock.now())
     return True
+
+
+async def settle_used(services: Services, spent: Spent) -> None:
+    """Refuse a used code from now on, even if its row is put back."""
+    await services.keyring.raise_version(spent.tenant, RowVersion(IDENTITY_CODE.name, spent.id, _USED))
 
 
 async def forget_codes(services: Services) -> int:
     """Delete codes that no limit counts any more; return how many."""
+    before = services.clock.now() - LONG[0]
     async with services.data.transaction() as connection:
-        old = delete(IDENTITY_CODE).where(_CODE.created_at <= services.clock.now() - LONG[0])
-        return (await connection.execute(old)).rowcount
+        deleted = (await connection.execute(delete(IDENTITY_CODE).where(_CODE.created_at <= before))).rowcount
+    await services.keyring.forget_versions(IDENTITY_CODE.name, id_before(before))  # these have expired
+    return deleted
 
 
 async def _wait(connection: AsyncConnection, tenant: TenantId, whose: Any, now: datetime) -> int | None:
@@ -262,7 +297,8 @@ MOST_SHARING: Final = 10
 """People for whom one code opens sessions; an address that more of them share tells no one apart."""
 
 
-class Shared(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shared:
     """Who shares the claimed address: the field that has it, by person, and those whose address it is for long."""
 
     fields: Mapping[SubjectId, str]
@@ -350,7 +386,8 @@ async def _record_several(services: Services, request: CodeRequest, match: Match
     await services.audit_log.append(entry)
 
 
-class _Made(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Made:
     """The digits of a code, if it has some now, and the pseudonyms of the people whom the claim leads to."""
 
     digits: Sensitive[str] | None
@@ -366,13 +403,12 @@ async def _make_code(
         no digits if the person's limit is reached, or there is no person. No letter is sent then, so the requester
         learns nothing. The statements are the same.
     """
-    tokens = await services.keyring.token_key(request.tenant)
+    tokens, keys = await services.keyring.token_key(request.tenant), await services.keyring.row_keys(request.tenant)
     asked = subject or SubjectId(new_id())
     async with services.data.transaction() as connection:
         rows = await locked_subjects(connection, request.tenant, [asked] if shared is None else sorted(shared.fields))
         row, now = rows.get(asked), services.clock.now()
-        empty = (*_empty(request), _CODE.expires_at > now)
-        code: Any = (await connection.execute(select(IDENTITY_CODE).where(*empty).with_for_update())).one_or_none()
+        code = await _empty_code(connection, keys, request, now)
         wait = await _wait(connection, request.tenant, _CODE.subject_id == asked, now)
         # Made in any case, and of one length: five attempts at eight digits are a chance of one in 20 million.
         digits = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
@@ -381,14 +417,15 @@ async def _make_code(
         made = code is not None and row is not None and row.state in THERE and wait is None
         if made:
             values |= {"subject_id": subject, "contact": contact.field}
-        # A row without a subject matches no code, even if its digest does.
-        await connection.execute(update(IDENTITY_CODE).where(*empty).values(values))
+        if code is not None:  # a row without a subject matches no code, even if its digest does
+            await write_code(connection, keys, code, **values)
         if shared is not None and code is not None:
             there = {person: shared.fields[person] for person in shared.fields if person in rows}
-            await note_shared(connection, request.tenant, bytes(code.claim), there, now)
+            await note_shared(connection, keys, ClaimedContact(request.tenant, bytes(code.claim), there, now))
             others = [person for person in shared.proved[1:] if person in rows and rows[person].state in THERE]
             if made and others:
-                await connection.execute(insert(IDENTITY_CODE), [_along(code, other, there[other]) for other in others])
+                along = [CODES.seal(keys, _along(code, other, there[other])) for other in others]
+                await connection.execute(insert(IDENTITY_CODE), along)
     pseudonyms = tuple(Pseudonym(rows[person].pseudonym) for person in sorted(rows))
     return _Made(Sensitive(digits) if made else None, pseudonyms)
 
@@ -412,22 +449,29 @@ def _along(code: Any, person: SubjectId, field: str) -> dict[str, object]:
     }
 
 
-async def sent_along(connection: AsyncConnection, spent: Spent) -> dict[SubjectId, str]:
+async def sent_along(services: Services, connection: AsyncConnection, spent: Spent) -> dict[SubjectId, str]:
     """Return the other people whose sessions a code opens too, with the field of each that had the address."""
+    keys = await services.keyring.row_keys(spent.tenant)
     along = _CODE.tenant_id == spent.tenant, _CODE.sent_with == spent.id, _CODE.used_at.is_(None)
-    rows = (await connection.execute(select(_CODE.subject_id, _CODE.contact).where(*along))).all()
-    return {SubjectId(row.subject_id): row.contact for row in rows}
+    rows = (await connection.execute(select(*CODES.columns).where(*along))).all()
+    return {SubjectId(row.subject_id): row.contact for row in rows if CODES.is_genuine(keys, row)}
 
 
 async def _overwrite(services: Services, request: CodeRequest) -> None:
     """Overwrite the digest of a code without digits by random bytes: a transaction that changes nothing else."""
+    keys = await services.keyring.row_keys(request.tenant)
     async with services.data.transaction() as connection:
-        random = {"digest": secrets.token_bytes(32)}
-        await connection.execute(update(IDENTITY_CODE).where(*_empty(request)).values(random))
+        code = await _empty_code(connection, keys, request, services.clock.now())
+        if code is not None:
+            await write_code(connection, keys, code, digest=secrets.token_bytes(32))
 
 
-def _empty(request: CodeRequest) -> tuple[Any, ...]:
-    return _CODE.tenant_id == request.tenant, _CODE.id == request.code, _CODE.subject_id.is_(None)
+async def _empty_code(connection: AsyncConnection, keys: RowKeys, request: CodeRequest, now: datetime) -> Any:
+    """Return and lock the row of a code that has no digits yet; None if it has expired, or is not the vault's."""
+    this = _CODE.tenant_id == request.tenant, _CODE.id == request.code
+    empty = select(*CODES.columns).where(*this, _CODE.subject_id.is_(None), _CODE.expires_at > now)
+    row = (await connection.execute(empty.with_for_update())).one_or_none()
+    return row if row is not None and CODES.is_genuine(keys, row) else None
 
 
 EXTERNAL_ID = "external_id"

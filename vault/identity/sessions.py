@@ -35,6 +35,7 @@ from vault.identity.codes import (
     issue,
     send_claimed,
     sent_along,
+    settle_used,
     spend,
     use,
 )
@@ -311,12 +312,12 @@ class People:
         await send_claimed(self._services, request, match if elsewhere is None else Match(None))
 
     async def _open(self, spent: Spent, request_id: str) -> OpenedSession:
-        services, now = self._services, self._services.clock.now()
+        services = self._services
         async with services.data.transaction() as connection:
-            along = await sent_along(connection, spent)
+            along = await sent_along(services, connection, spent)
             rows = await locked_subjects(connection, spent.tenant, [spent.subject, *along])
             there = {person for person in rows if rows[person].state in THERE}
-            if spent.subject not in there or not await use(connection, spent, now):
+            if spent.subject not in there or not await use(services, connection, spent):
                 raise code_invalid()
             people = [spent.subject]
             for person, field in along.items():
@@ -340,6 +341,7 @@ class People:
                 )
                 entries.append(entry)
             await services.audit_log.append_in(connection, entries)
+        await settle_used(services, spent)
         others = [OtherSession(token=other.token, expires_at=other.expires_at) for other in sessions[1:]]
         return sessions[0].model_copy(update={"others": others})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID  # noqa: TC003 - as above
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, String, delete, or_, select, update
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.crypto.row_mac import RowKeys
     from vault.ids import SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
     from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Sections
@@ -59,6 +60,7 @@ class IdentityCodeRow(DataTable, table=True):
     used_at: datetime | None = column(Moment, nullable=True)
     contact: str | None = column(String(64), nullable=True)
     sent_with: UUID | None = column(Id, nullable=True)
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 class SubjectSessionRow(DataTable, table=True):
@@ -80,10 +82,21 @@ class SubjectSessionRow(DataTable, table=True):
 
 IDENTITY_CODE = table_of(IdentityCodeRow)
 SUBJECT_SESSION = table_of(SubjectSessionRow)
+CODES = MacedTable(
+    IDENTITY_CODE,
+    *("tenant_id", "id", "subject_id", "request_id", "intent", "claim", "digest", "created_at", "expires_at"),
+    *("attempts", "used_at", "contact", "sent_with"),
+)
 SESSIONS = MacedTable(
     SUBJECT_SESSION,
     *("tenant_id", "id", "subject_id", "token_hash", "created_at", "authenticated_at", "expires_at", "ended_at"),
 )
+
+
+async def write_code(connection: AsyncConnection, keys: RowKeys, row: Any, **changes: object) -> None:
+    """Change a code, which is locked, and whose row was selected by :data:`CODES` and checked."""
+    this = IDENTITY_CODE.c.tenant_id == row.tenant_id, IDENTITY_CODE.c.id == row.id
+    await connection.execute(update(IDENTITY_CODE).where(*this).values(CODES.reseal(keys, row, **changes)))
 
 
 class IdentityData:
@@ -110,8 +123,12 @@ class IdentityData:
         """
         both = [merge.survivor, merge.duplicate]
         await merge.connection.execute(delete(SUBJECT_SESSION).where(*rows_of(SUBJECT_SESSION, merge.tenant, both)))
+        keys = await merge.services.keyring.row_keys(merge.tenant)
         unused = (*rows_of(IDENTITY_CODE, merge.tenant, both), IDENTITY_CODE.c.used_at.is_(None))
-        await merge.connection.execute(update(IDENTITY_CODE).where(*unused).values(used_at=merge.now))
+        statement = select(*CODES.columns).where(*unused).order_by(IDENTITY_CODE.c.id).with_for_update()
+        for row in (await merge.connection.execute(statement)).all():
+            if CODES.is_genuine(keys, row):  # the others are of no use as they are
+                await write_code(merge.connection, keys, row, used_at=merge.now)
 
     async def export(self, package: ExportContext) -> Sections:  # noqa: ARG002 - the protocol's
         """Return nothing: codes and tokens are digests, which last for minutes."""

@@ -11,7 +11,7 @@ from vault.access.recording import record_failure
 from vault.consent.validation import words_fault
 from vault.contacts.changes import young_contacts
 from vault.errors import Conflict, InvalidInput, VaultError
-from vault.identity.codes import CodeRequest, code_invalid, issue, send_code_to, spend, use
+from vault.identity.codes import CodeRequest, code_invalid, issue, send_code_to, settle_used, spend, use
 from vault.ids import SubjectId
 from vault.requests.model import Level, Request, State, Verification, after
 from vault.requests.store import find_request
@@ -137,8 +137,9 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
         level: Level = "single" if spent.contact in young else "fresh"
         await verify(change, Verification("code", level, change.now, contact=spent.contact))
         # Last, for the global lock order request, person, code. If the code was used since, all is rolled back.
-        if not await use(change.connection, spent, change.now):
+        if not await use(services, change.connection, spent):
             raise code_invalid()
+    await settle_used(services, spent)
     await start_approved(services, caller.tenant, change.request)
     return change.request
 

@@ -36,8 +36,9 @@ async def list_shared(services: Services, caller: Caller) -> SharedContactList:
     """
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="find-duplicates")
     await services.limits.take(caller.principal, "search", 1)
+    keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.reading() as connection:
-        found, more = await open_shared(connection, caller.tenant)
+        found, more = await open_shared(connection, keys, caller.tenant)
     comparison = Comparison(services, caller)
     people = list(dict.fromkeys(person for shared in found for person in shared.people[:MOST_COMPARED]))
     known = await comparison.known_among(people) if people else {}
@@ -70,8 +71,9 @@ async def settle(
     """
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="settle-contact")
     await begin_once(on_commit)
+    keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.transaction() as connection:
-        people = await settle_shared(connection, caller.tenant, shared, caller.principal.id, services.clock.now())
+        people = await settle_shared(connection, keys, caller, shared, services.clock.now())
         if not people:
             raise NotFound(
                 "there is no open shared contact of this id",
