@@ -1,8 +1,8 @@
 """Shared contacts: e-mail addresses by which a claim led to several people.
 
 Such an address proves none of them alone. Staff see who shares one, and settle it: by a merge, or by the decision that
-they are different people. A row has a part of the claim's keyed digest, and no address. It has a MAC: what staff merge
-nobody else can propose to them.
+they are different people. A row has a part of the claim's keyed digest, and no address. It has a MAC: only the vault
+proposes people to staff.
 """
 
 from __future__ import annotations
