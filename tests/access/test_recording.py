@@ -12,6 +12,7 @@ from tests.export.made_up import with_package
 from tests.recipients.telling import one_notice
 from tests.vaults import ADA
 from vault.audit.entry import encode
+from vault.contacts.shared import ClaimedContact, note_shared
 from vault.identity.sessions import add_session
 from vault.requests.decide import start_request
 from vault.retention.reviews import NewReview, open_reviews, reviews_in
@@ -158,6 +159,7 @@ CALLS = [
     ("duplicates, no right", ("sales", "POST", "/v1/subjects/{id}:duplicates", None), 403, ("find-duplicates", "denied", "not-granted")),
     ("shared contacts", ("dpo", "GET", "/v1/shared-contacts", None), 200, ("find-duplicates", "allowed", None)),
     ("shared contacts, no right", ("sales", "GET", "/v1/shared-contacts", None), 403, ("find-duplicates", "denied", "not-granted")),
+    ("settle a shared contact", ("dpo", "POST", "/v1/shared-contacts/{contact}:settle", None), 200, ("settle-contact", "allowed", None)),
     ("settle a shared contact, none", ("dpo", "POST", "/v1/shared-contacts/{nobody}:settle", None), 404, ("settle-contact", "failed", "contact-not-found")),
     ("settle a shared contact, no right", ("sales", "POST", "/v1/shared-contacts/{nobody}:settle", None), 403, ("settle-contact", "denied", "not-granted")),
     ("import consents", ("dpo", "POST", "/v1/consents:import?source=crm", [NO]), 200, ("import-consents", "allowed", None)),
@@ -484,6 +486,8 @@ async def prepared(node, wanted):
         names["{hold}"] = (await node.post("dpo", HOLDS, but(HELD, subjects=[held]))).json()["id"]
     if "{package}" in wanted:
         names["{package}"] = str(await with_package(node, subject))
+    if "{contact}" in wanted:
+        names["{contact}"] = await _shared_contact(node, subject)
     if "{notice}" in wanted:
         names["{notice}"] = str((await one_notice(node))[1].id)
     if "{restricted}" in wanted or "{announced}" in wanted:
@@ -508,6 +512,17 @@ async def prepared(node, wanted):
     if "{dispute}" in wanted:
         names["{dispute}"] = (await _said(node, subject, "disputes", **WRONG))["disputes"]["address"]
     return names
+
+
+async def _shared_contact(node, subject):
+    twin = await node.create({"name": "Twin"})
+    keys = await node.services.keyring.row_keys("default")
+    claimed = uuid4()
+    people = {UUID(person): "email" for person in (subject, twin)}
+    async with node.services.data.transaction() as connection:
+        noted = ClaimedContact("default", claimed.bytes * 2, people, node.services.clock.now())
+        await note_shared(connection, keys, noted)
+    return str(claimed)
 
 
 async def test_every_call_leaves_exactly_one_entry(node):
@@ -556,9 +571,7 @@ async def test_every_route_of_the_api_is_in_the_table(sqlite_node):
         if not path.startswith("/v1"):
             continue
         for method in operations:
-            named = (
-                path.replace("{subject}", "{id}").replace("{collection}", "purchase").replace("{contact}", "{nobody}")
-            )
+            named = path.replace("{subject}", "{id}").replace("{collection}", "purchase")
             assert (method.upper(), named) in known, (method, path)
 
 

@@ -62,6 +62,8 @@ ATTEMPTS = {
     ("GET", "/v1/signing-keys"): ("dpo", None),
     ("POST", "/v1/subjects:merge"): ("dpo", {"survivor": "{mine}", "duplicate": "{id}", "evidence": "mine"}),
     ("POST", "/v1/subjects/{id}:duplicates"): ("dpo", None),
+    ("GET", "/v1/shared-contacts"): ("dpo", None),
+    ("POST", "/v1/shared-contacts/{contact}:settle"): ("dpo", None),
     ("POST", "/v1/consents:import"): (
         "dpo",
         [{**NO, "subject": "{id}"}, {**NO, "system": "shop", "external_id": "4711"}],
@@ -146,6 +148,7 @@ def _put(thing, subject, own_subject):
             .replace("{event}", EVENT)
             .replace("{dispute}", EVENT)
             .replace("{request}", EVENT)
+            .replace("{contact}", EVENT)
             .replace("{mine}", str(own_subject))
         )
     if isinstance(thing, dict):
