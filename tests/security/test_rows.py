@@ -250,8 +250,6 @@ def other(column, value):
             return value + timedelta(seconds=1)
         case int():
             return value + 1
-        case None if isinstance(column.type, Id):
-            return new_id()
         case None:
             return next(another for kind, another in OF_NOTHING.items() if isinstance(column.type, kind))
         case _:

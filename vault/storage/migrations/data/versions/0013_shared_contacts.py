@@ -8,8 +8,8 @@ from alembic import op
 
 from vault.storage.columns import Id, Moment
 
-revision = "0011"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
