@@ -55,6 +55,7 @@ def postgres():
         asyncio.run(create())
         return uri.replace("/postgres?", f"/{name}?", 1)
 
+    fresh.folder = folder
     try:
         yield fresh
     finally:
@@ -203,23 +204,35 @@ math.randomseed(%(seed)d)
 local offset = 0
 request = function()
   %(pick)s
-  return wrk.format("POST", "%(path)s", {["Authorization"] = "Bearer %(key)s", ["Content-Type"] = "application/json"},
-    '%(before)s' .. id .. '%(after)s')
+  return wrk.format("POST", '%(path)s', {["Authorization"] = "Bearer %(key)s", ["Content-Type"] = "application/json"},
+    '%(body)s')
 end
-response = function(status) if status ~= 200 then io.stderr:write("status " .. status .. "\\n") end end
+response = function(status) if status ~= %(status)d then io.stderr:write("status " .. status .. "\\n") end end
 """
 
 
-def wrk(url, path, key, ids, body, *, seconds=8, connections=32, threads=1, in_turn=False, pid=None) -> dict:
-    """Load a POST route with wrk; ``body`` has ``@ID@`` where a subject's id goes. Gives rate and percentiles."""
+def wrk(
+    url, path, key, ids, body, *, seconds=8, connections=32, threads=1, in_turn=False, pid=None, status=200
+) -> dict:
+    """Load a POST route with wrk; path or body has ``@ID@`` where a subject's id goes. Gives rate and percentiles."""
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "ids"
         listed.write_text("\n".join(ids))
-        head, _, tail = json.dumps(body).partition("@ID@")
+        head, *tail = json.dumps(body).split("@ID@")
+        path = path.replace("@ID@", "' .. id .. '")
         pick = "offset = offset % #ids + 1; local id = ids[offset]" if in_turn else "local id = ids[math.random(#ids)]"
         script = Path(folder) / "load.lua"
         script.write_text(
-            LUA % {"ids": listed, "seed": 7, "pick": pick, "path": path, "key": key, "before": head, "after": tail}
+            LUA
+            % {
+                "ids": listed,
+                "seed": 7,
+                "pick": pick,
+                "path": path,
+                "key": key,
+                "status": status,
+                "body": "' .. id .. '".join([head, *tail]),
+            }
         )
         before = cpu_seconds(pid) if pid else 0.0
         said = subprocess.run(
@@ -231,7 +244,7 @@ def wrk(url, path, key, ids, body, *, seconds=8, connections=32, threads=1, in_t
     used = cpu_seconds(pid) - before if pid else 0.0
     count = int(re.search(r"(\d+) requests in", said.stdout)[1])
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said.stdout)[1])
-    return {"rate": rate, "cpu": used / count * 1e6, **{f"p{p}": _ms(said.stdout, p) for p in (50, 99)}}
+    return {"rate": rate, "count": count, "cpu": used / count * 1e6, **{f"p{p}": _ms(said.stdout, p) for p in (50, 99)}}
 
 
 def _ms(text: str, percentile: int) -> float:
@@ -249,3 +262,11 @@ def cpu_seconds(pid: int) -> float:
     """Processor time that a process has used, user and system."""
     parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_below(pid: int) -> float:
+    """Processor time of a process, its children that still run, and those that have ended."""
+    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ended = (int(parts[13]) + int(parts[14])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return cpu_seconds(pid) + ended + sum(map(cpu_seconds, map(int, children)))

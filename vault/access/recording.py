@@ -138,6 +138,16 @@ async def begin_once(on_commit: SaveResponse | None) -> None:
         await on_commit.begin()
 
 
+def granted_facts(decision: Decision, pseudonym: Pseudonym | None) -> dict[str, Any]:
+    """Return what an entry says of a granted write: purpose, fields, subject and policy."""
+    return {
+        "purpose": decision.purpose.name,
+        "fields": tuple(view.name for view in decision.views.values()),
+        "subjects": () if pseudonym is None else (pseudonym,),
+        "policy": decision.policy_version,
+    }
+
+
 @asynccontextmanager
 async def writing(
     services: Services,
@@ -158,12 +168,7 @@ async def writing(
             for an operation that then updates instead.
         facts: more for the entry.
     """
-    granted = {
-        "purpose": decision.purpose.name,
-        "fields": tuple(view.name for view in decision.views.values()),
-        "subjects": () if pseudonym is None else (pseudonym,),
-        "policy": decision.policy_version,
-    }
+    granted = granted_facts(decision, pseudonym)
     try:
         async with services.data.transaction() as connection:
             yield connection

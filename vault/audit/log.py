@@ -182,9 +182,11 @@ class AuditLog:
 
     async def append_in(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
         """Append entries in the transaction of the change that they record: both are committed, or neither."""
-        rows = [_rows(entry) for entry in entries]
-        for table, table_rows in self._tables(rows).items():
-            await self._database.bulk(connection, table, table_rows)
+        await self._database.insert(connection, self.rows_of(entries))
+
+    def rows_of(self, entries: Sequence[Entry]) -> dict[Table, list[tuple[object, ...]]]:
+        """Return the rows of entries, for a commit that the audit log does not make itself."""
+        return self._tables([_rows(entry) for entry in entries])
 
     async def has(self, tenant: TenantId, entry: UUID) -> bool:
         """Return whether an entry exists."""

@@ -382,8 +382,7 @@ class Tenants(Secret):
         key, secrets = await asyncio.to_thread(new_tenant, self._provider, tenant, self._clock.now())
         try:
             async with self._database.transaction() as connection:
-                await self._database.bulk(connection, TENANT_KEY, [key])
-                await self._database.bulk(connection, TENANT_SECRET, secrets)
+                await self._database.insert(connection, {TENANT_KEY: [key], TENANT_SECRET: secrets})
                 await raise_version(connection, tenant, ADOPTED)  # it has no row without a MAC
         except exc.IntegrityError:
             raise Conflict("this tenant exists already", code="tenant-exists") from None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy.exc import IntegrityError
+
 from vault.crypto import key_store, row_versions
 from vault.crypto.primitive import Secret
 from vault.errors import CannotOpen, VaultError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from vault.crypto.row_versions import RowVersion
     from vault.crypto.seal import SubjectKeys
     from vault.crypto.signing import PublicKey, SigningKey
-    from vault.crypto.tenant_keys import TenantKeys
+    from vault.crypto.tenant_keys import DataKeyTuple, TenantKeys
     from vault.ids import SubjectId, TenantId
     from vault.storage.database import Database
 
@@ -55,7 +57,7 @@ class Keyring(Secret):
     :class:`vault.errors.Unavailable` if the key store does not answer.
     """
 
-    __slots__ = ("_clock", "_database", "_loads", "_misses", "_subjects", "_tenants")
+    __slots__ = ("_additions", "_clock", "_database", "_loads", "_misses", "_subjects", "_tenants")
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class Keyring(Secret):
         self._subjects: key_store.AgedCache[tuple[TenantId, int], SubjectKeys] = key_store.AgedCache(
             most=most, max_age=max_age, monotonic=monotonic
         )
+        self._additions: Batcher[DataKeyTuple, Exception | None] = Batcher(self._add_keys)
         self._loads: Batcher[tuple[TenantKeys, list[SubjectId]], Opened | VaultError] = Batcher(self._load, most=64)
 
     async def check_root(self) -> None:
@@ -172,8 +175,11 @@ class Keyring(Secret):
         async for subject in key_store.in_turns(dict.fromkeys(ids)):
             new_keys[subject], row = owner.new_data_key(subject, created_at)
             rows.append(row)
-        async with self._database.transaction() as connection:
-            await self._database.bulk(connection, key_store.DATA_KEY, rows)
+        if len(rows) == 1:
+            await self._add_key(rows[0])
+        else:
+            async with self._database.transaction() as connection:
+                await self._database.bulk(connection, key_store.DATA_KEY, rows)
         if len(new_keys) <= FEW:
             self._subjects.keep({(tenant, subject.int): keys for subject, keys in new_keys.items()}, since)
         return new_keys
@@ -300,6 +306,21 @@ class Keyring(Secret):
                     raise CannotOpen
                 opened[subject] = keys
         return opened
+
+    async def _add_key(self, row: DataKeyTuple) -> None:
+        """Store the key of one new person, by a commit that all wait for who add one at this moment."""
+        error = await self._additions.submit(row)
+        if error is not None:
+            raise error
+
+    async def _add_keys(self, rows: list[DataKeyTuple]) -> list[Exception | None]:
+        try:
+            await self._database.append({key_store.DATA_KEY: rows})
+        except IntegrityError as error:
+            if len(rows) == 1:
+                return [error]
+            return [outcome for row in rows for outcome in await self._add_keys([row])]  # the fault is one caller's
+        return [None] * len(rows)
 
     async def _load(self, queries: list[tuple[TenantKeys, list[SubjectId]]]) -> list[Opened | VaultError]:
         # One query for each tenant, so that row-level security by session stays possible.

@@ -15,12 +15,12 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import LargeBinary, String, delete, select
+from sqlalchemy import LargeBinary, String, bindparam, delete, select
 
 from vault.catalogue.types import index_text
 from vault.errors import Conflict
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
-from vault.storage.query import insert_into
+from vault.storage.query import Query, any_of, insert_into
 from vault.subjects.rows import EXTERNAL_IDS, composed
 
 if TYPE_CHECKING:
@@ -65,6 +65,14 @@ class TombstoneRow(DataTable, table=True):
 
 
 TOMBSTONE = table_of(TombstoneRow)
+
+
+AMONG: Final = Query(
+    select(TOMBSTONE.c.digest).where(
+        TOMBSTONE.c.tenant_id == bindparam("tenant"), any_of(TOMBSTONE.c.digest, "digests")
+    )
+)
+"""Finds the tombstones among some digests."""
 
 
 def erased_before() -> Conflict:

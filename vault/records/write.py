@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import decide, require_all, require_permission, subject_not_found
-from vault.access.recording import WriteResult, audited, begin_once, writing
+from vault.access.authorization import audit_entry, decide, require_all, require_permission, subject_not_found
+from vault.access.recording import WriteResult, audited, begin_once, granted_facts, writing
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
 from vault.consent.legal_ground import ground_refusal, locked_ground, require_ground
@@ -23,11 +23,18 @@ from vault.crypto.seal import record_aad
 from vault.errors import Conflict, InvalidInput, RevisionRequired, StaleRevision, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
-from vault.lifecycle.tombstones import OVERRIDDEN, is_part_of_name_and_birth, require_no_tombstone
+from vault.lifecycle.tombstones import (
+    AMONG,
+    OVERRIDDEN,
+    digests_of,
+    is_part_of_name_and_birth,
+    require_no_tombstone,
+)
 from vault.moments import check_moment
 from vault.recipients.outbox import WrittenValues, notify_of_writes
 from vault.retention.clocks import Newest
 from vault.retention.holds import require_not_held, unchanged_under_hold
+from vault.storage.database import Insertion
 from vault.subjects.rows import (
     EXTERNAL_IDS,
     Maker,
@@ -60,12 +67,14 @@ from vault.subjects.store import (
     locked_subject,
     record_by_external,
 )
+from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
 from vault.subjects.validation import checked_source, fields_of, merged, normalised, policy_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.access.recording import SaveResponse
@@ -74,6 +83,7 @@ if TYPE_CHECKING:
     from vault.consent.model import ConsentState
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
+    from vault.ids import Pseudonym
     from vault.policy.decision import Decision
     from vault.storage.columns import AnyRow
 
@@ -411,12 +421,19 @@ async def _create(
     profile = NewRecord(subject, PROFILE, RecordId(subject), new.fields, new.values, new.origin)
     record, index = record_rows(maker, keys, profile)
     row = subject_row(maker, subject)
-    external = external_rows(maker, subject, new.external_ids)
+    rows: dict[Table, Sequence[tuple[object, ...]]] = {
+        SUBJECT: [row],
+        RECORD: [record],
+        EXTERNAL_REF: external_rows(maker, subject, new.external_ids),
+        BLIND_INDEX: index,
+    }
     written = WriteResult(id=subject, revision=1, created=True)
     try:
+        if on_commit is None and not new.returning and await _insert_together(services, caller, new, row[2], rows):
+            return written
         said = OVERRIDDEN if new.returning else None
         async with writing(services, caller, "create", new.decision, row[2], taken=taken, code=said) as connection:
-            await services.subjects.add(connection, subjects=[row], records=[record], external=external, index=index)
+            await services.data.insert(connection, rows)
             await require_no_tombstone(services, connection, tenant, new.fields, new.values, returning=new.returning)
             if on_commit is not None:
                 await on_commit(connection, written)
@@ -427,6 +444,26 @@ async def _create(
         await services.keyring.destroy_subject_keys(tenant, [subject])
         raise
     return written
+
+
+async def _insert_together(
+    services: Services,
+    caller: Caller,
+    new: _NewProfile,
+    pseudonym: Pseudonym,
+    rows: Mapping[Table, Sequence[tuple[object, ...]]],
+) -> bool:
+    """Insert the rows of a new subject by one commit with all who are created at this moment.
+
+    Returns:
+        whether it is done. If not, something stands against one of them: each then tries alone, and learns its reason.
+    """
+    facts = granted_facts(new.decision, pseudonym)
+    entry = audit_entry(services, caller, action="create", decision="allowed", **facts)
+    key = await services.keyring.token_key(caller.tenant)
+    digests = list(digests_of(key, new.fields, new.values))
+    everything = {**rows, **services.audit_log.rows_of([entry])}
+    return await services.data.insert_together(Insertion(caller.tenant, everything, AMONG, digests))
 
 
 async def _find(services: Services, caller: Caller, external_ids: Mapping[str, str]) -> SubjectId | None:

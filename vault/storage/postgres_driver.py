@@ -32,6 +32,8 @@ _LANE_SETTINGS = SERVER_SETTINGS | {
 VACUUM_SECONDS: Final = 1_800.0
 """A vacuum of a large table takes minutes; only the job waits for it."""
 FEW = 8
+MOST_PREPARED: Final = 2_000
+"""Rows of one prepared statement. ``COPY`` is faster for more, and takes two round trips more for each table."""
 
 
 async def connect(url: str, patience: float, command_timeout: float | None = None) -> asyncpg.Connection:
@@ -66,21 +68,36 @@ class PostgresLane:
             rows: Fetched = await connection.fetch(text, *arguments)
             return query.read_postgresql(rows)
 
-    async def append(self, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
-        """Insert rows into several tables by one statement: one round trip, one commit."""
-        shapes: list[Shape] = []
-        arguments: list[object] = []
-        for table, rows in batch.items():
-            if rows:
-                # An array a column: the text of the statement does not depend on the number of rows, and is prepared
-                # once.
-                shape, values = _row_by_row(table, rows) if _has_array(table) else _column_by_column(table, rows)
-                shapes.append(shape)
-                arguments += values
-        if not shapes:
-            return
+    async def append(
+        self, batch: Mapping[Table, Sequence[tuple[object, ...]]], unless: tuple[Query, Mapping[str, object]] | None
+    ) -> bool:
+        """Insert rows into several tables by one statement and one commit.
+
+        Args:
+            unless: a query with its values, asked after the insertion; if it finds a row, nothing is inserted.
+
+        Returns:
+            whether the rows are inserted.
+        """
+        text, arguments = _insertion(batch)
+        if not text:
+            return True
         async with self._connection() as connection:
-            await connection.execute(_insert_together(tuple(shapes)), *arguments)
+            if unless is None:
+                await connection.execute(text, *arguments)
+                return True
+            query, values = unless
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                await connection.execute(text, *arguments)
+                asked, given = query.for_postgresql(values)
+                refused = await connection.fetchrow(asked, *given) is not None
+            except Exception:
+                await transaction.rollback()
+                raise
+            await (transaction.rollback() if refused else transaction.commit())
+            return not refused
 
     async def close(self) -> None:
         """Give the connections back; a database that does not answer is not waited for."""
@@ -120,6 +137,19 @@ class PostgresLane:
             return self._pool
 
 
+async def insert(connection: asyncpg.Connection, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
+    """Insert rows into several tables, in the transaction of the connection: few by one statement, many by ``COPY``."""
+    if sum(map(len, batch.values())) <= MOST_PREPARED:
+        text, arguments = _insertion(batch)
+        if text:
+            await connection.execute(text, *arguments)
+        return
+    for table, rows in batch.items():
+        if rows:
+            columns = [column.name for column in brought(table)]
+            await connection.copy_records_to_table(table.name, records=rows, columns=columns)
+
+
 async def _keep_as_it_is(_connection: asyncpg.Connection) -> None:
     """Skip the pool's reset on return: these connections only run single statements, which leave nothing behind."""
 
@@ -140,6 +170,21 @@ class Shape(NamedTuple):
     def parameters(self) -> int:
         """Count the places for values."""
         return len(self.sames) or self.rows * len(brought(self.table))
+
+
+def _insertion(batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> tuple[str, list[object]]:
+    """Write one statement that inserts rows into several tables, with its values; an empty text if there are no rows.
+
+    Each column is an array: the text does not depend on the number of rows, and is prepared once.
+    """
+    shapes: list[Shape] = []
+    arguments: list[object] = []
+    for table, rows in batch.items():
+        if rows:
+            shape, values = _row_by_row(table, rows) if _has_array(table) else _column_by_column(table, rows)
+            shapes.append(shape)
+            arguments += values
+    return (_insert_together(tuple(shapes)) if shapes else ""), arguments
 
 
 def _column_by_column(table: Table, rows: Sequence[tuple[object, ...]]) -> tuple[Shape, list[object]]:

@@ -265,10 +265,8 @@ class Subjects:
         index: Sequence[tuple[object, ...]] = (),
     ) -> None:
         """Insert any number of whole rows."""
-        await self._database.bulk(connection, SUBJECT, subjects)
-        await self._database.bulk(connection, RECORD, records)
-        await self._database.bulk(connection, EXTERNAL_REF, external)
-        await self._database.bulk(connection, BLIND_INDEX, index)
+        rows = {SUBJECT: subjects, RECORD: records, EXTERNAL_REF: external, BLIND_INDEX: index}
+        await self._database.insert(connection, rows)
 
     async def _find_together(self, queries: list[SubjectQuery]) -> list[StoredSubject | None]:
         """Find the single subjects of several queries: those of one tenant with the same parts by one query."""
