@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vault.storage.batcher import Batcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from vault.audit.log import AuditLog
     from vault.clock import Clock
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from vault.retention.clocks import ClockReader
     from vault.storage.database import Database
     from vault.subjects.store import Subjects
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class Services:
     mail: Mail
     post: Post
     request_kinds: Mapping[str, RequestKind]
+
+    def batcher(self, run: Callable[[list[Item]], Awaitable[Sequence[Result]]]) -> Batcher[Item, Result]:
+        """Return this vault's batcher of calls that a function runs together; there is one for each function."""
+        batchers: dict[object, Batcher[Any, Any]] = vars(self).setdefault("_batchers", {})
+        return batchers.setdefault(run, Batcher(run))
 
 
 @dataclass(frozen=True, slots=True)

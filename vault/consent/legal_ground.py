@@ -195,7 +195,7 @@ async def require_ground(
     Raises:
         Denied: the denial is recorded in the audit log before it is raised.
     """
-    denial = _write_refusal(services, caller, decision, row)
+    denial = write_refusal(services, caller, decision, row)
     if denial is SUBJECT_NOT_FOUND:
         return None
     await require_all(services, caller, decision, action, denial, row)
@@ -219,7 +219,7 @@ async def locked_ground(
         Denied: the legal ground does not hold any more.
     """
     row = (await shared_subjects(connection, caller.tenant, [subject])).get(subject)
-    denial = _write_refusal(services, caller, decision, row)
+    denial = write_refusal(services, caller, decision, row)
     if row is None or denial is SUBJECT_NOT_FOUND:
         raise subject_not_found()
     if denial is not None:
@@ -227,7 +227,8 @@ async def locked_ground(
     return row
 
 
-def _write_refusal(services: Services, caller: Caller, decision: Decision, row: StoredSubject | None) -> Refusal | None:
+def write_refusal(services: Services, caller: Caller, decision: Decision, row: StoredSubject | None) -> Refusal | None:
+    """Return why a write about a subject is refused; None if it is not. ``row`` is None if there is no subject."""
     if row is not None and row.state == "retained" and not decision.purpose.answers_people:
         return SUBJECT_NOT_FOUND
     (denial,) = subject_refusals(services, caller, decision, [row])

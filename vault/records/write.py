@@ -32,6 +32,7 @@ from vault.lifecycle.tombstones import (
 )
 from vault.moments import check_moment
 from vault.recipients.outbox import WrittenValues, notify_of_writes
+from vault.records.together import Append, append_together
 from vault.retention.clocks import Newest
 from vault.retention.holds import require_not_held, unchanged_under_hold
 from vault.storage.database import Insertion
@@ -534,6 +535,14 @@ async def append_record(
     maker = Maker(tenant, await services.keyring.index_keys(tenant), origin.collected_at)
     digest = None if new.external_id is None else record_digest(maker.index_keys, collection, new.external_id)
     record = NewRecord(subject, collection, RecordId(new_id()), fields, values, origin, new.occurred_at, digest)
+    if on_commit is None and found is not None and keys is not None:
+        outcome = await services.batcher(append_together).submit(
+            Append(services, caller, decision, maker, record, keys)
+        )
+        if isinstance(outcome, Unavailable):
+            raise outcome
+        if outcome:
+            return WriteResult(id=record.id, revision=1, created=True)
     newest = Newest(maker.now)
     newest.add(subject, collection, new.occurred_at)
     pseudonym = None if found is None else found.pseudonym

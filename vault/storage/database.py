@@ -151,21 +151,19 @@ class Database:
 
     async def insert(self, connection: AsyncConnection, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
         """Insert whole rows into several tables inside a transaction, without the cost of SQLAlchemy."""
-        if self.dialect == "sqlite":
+        if isinstance(self._lane, sqlite_driver.SqliteLane):
             for table, rows in batch.items():
                 if rows:
                     text = sqlite_driver.insert_text(table)
                     await connection.exec_driver_sql(text, [tuple(map(native, row)) for row in rows])
             return
-        from vault.storage.postgres_driver import insert
-
         raw = await connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
         if not driver.is_in_transaction():
             await connection.exec_driver_sql("SELECT 1")  # the engine begins its transaction with the first statement
         try:
             with translated():
-                await insert(driver, batch)
+                await self._lane.insert(driver, batch)
         except (TypeError, ValueError, ArithmeticError) as error:
             hush(error)  # asyncpg quotes what it cannot encode
             raise
@@ -177,15 +175,13 @@ class Database:
             whether it is done; on SQLite a reader may stand in the way for a moment: then try again.
         """
         with translated():
-            if self._file is None:
-                from vault.storage.postgres_driver import vacuum
-
-                await vacuum(self._libpq_url, [table.name for table in tables], patience=self.timeout)
+            if not isinstance(self._lane, sqlite_driver.SqliteLane):
+                await self._lane.vacuum([table.name for table in tables])
                 return True
             async with asyncio.timeout(self.timeout):
                 await self._writer.acquire()
             try:
-                return await asyncio.to_thread(sqlite_driver.cut_log, self._file, sqlite_driver.READER_PATIENCE)
+                return await asyncio.to_thread(self._lane.cut_log)
             finally:
                 self._writer.release()
 

@@ -99,6 +99,29 @@ class PostgresLane:
             await (transaction.rollback() if refused else transaction.commit())
             return not refused
 
+    @staticmethod
+    async def insert(connection: asyncpg.Connection, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
+        """Insert rows into several tables in another's transaction: few by one statement, many by ``COPY``."""
+        if sum(map(len, batch.values())) <= MOST_PREPARED:
+            text, arguments = _insertion(batch)
+            if text:
+                await connection.execute(text, *arguments)
+            return
+        for table, rows in batch.items():
+            if rows:
+                columns = [column.name for column in brought(table)]
+                await connection.copy_records_to_table(table.name, records=rows, columns=columns)
+
+    async def vacuum(self, tables: Sequence[str]) -> None:
+        """Vacuum tables and their indexes, outside of any transaction."""
+        connection = await connect(self._url, self._timeout, command_timeout=VACUUM_SECONDS)
+        try:
+            names = ", ".join(f'"{name}"' for name in tables)
+            # Indexes too, for they repeat digests and ids. Without truncation: that would lock out all readers.
+            await connection.execute(f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) {names}")
+        finally:
+            await connection.close(timeout=self._timeout)
+
     async def close(self) -> None:
         """Give the connections back; a database that does not answer is not waited for."""
         if self._pool is not None:
@@ -135,19 +158,6 @@ class PostgresLane:
                     server_settings=_LANE_SETTINGS,
                 )
             return self._pool
-
-
-async def insert(connection: asyncpg.Connection, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
-    """Insert rows into several tables, in the transaction of the connection: few by one statement, many by ``COPY``."""
-    if sum(map(len, batch.values())) <= MOST_PREPARED:
-        text, arguments = _insertion(batch)
-        if text:
-            await connection.execute(text, *arguments)
-        return
-    for table, rows in batch.items():
-        if rows:
-            columns = [column.name for column in brought(table)]
-            await connection.copy_records_to_table(table.name, records=rows, columns=columns)
 
 
 async def _keep_as_it_is(_connection: asyncpg.Connection) -> None:
@@ -254,14 +264,3 @@ def _insert_arrays(shape: Shape, before: int) -> str:
 
 def _postgres_type(kind: TypeEngine[Any]) -> str:
     return str(kind.compile(dialect=postgresql.dialect())).partition("(")[0]  # type: ignore[no-untyped-call]
-
-
-async def vacuum(url: str, tables: Sequence[str], *, patience: float) -> None:
-    """Vacuum tables of PostgreSQL and their indexes, outside of any transaction."""
-    connection = await connect(url, patience, command_timeout=VACUUM_SECONDS)
-    try:
-        names = ", ".join(f'"{name}"' for name in tables)
-        # Indexes too, for they repeat digests and ids. Without truncation: that would lock out all readers.
-        await connection.execute(f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) {names}")
-    finally:
-        await connection.close(timeout=patience)

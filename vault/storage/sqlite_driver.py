@@ -138,6 +138,10 @@ class SqliteLane:
             raise
         return not refused
 
+    def cut_log(self) -> bool:
+        """Take deleted rows out of the write-ahead log; see :func:`cut_log`."""
+        return cut_log(self._file, READER_PATIENCE)
+
     async def close(self) -> None:
         """Close both connections, once the thread has done what it is at."""
         await asyncio.to_thread(self._thread.shutdown)
