@@ -15,12 +15,12 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import LargeBinary, String, bindparam, delete, select
+from sqlalchemy import LargeBinary, String, delete, select
 
 from vault.catalogue.types import index_text
 from vault.errors import Conflict
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
-from vault.storage.query import Query, any_of, insert_into
+from vault.storage.query import insert_into
 from vault.subjects.rows import EXTERNAL_IDS, composed
 
 if TYPE_CHECKING:
@@ -65,14 +65,6 @@ class TombstoneRow(DataTable, table=True):
 
 
 TOMBSTONE = table_of(TombstoneRow)
-
-
-AMONG: Final = Query(
-    select(TOMBSTONE.c.digest).where(
-        TOMBSTONE.c.tenant_id == bindparam("tenant"), any_of(TOMBSTONE.c.digest, "digests")
-    )
-)
-"""Finds the tombstones among some digests."""
 
 
 def erased_before() -> Conflict:
@@ -177,7 +169,7 @@ async def require_no_tombstone(
     if not await _any_tombstone(connection, tenant):
         return
     key = await services.keyring.token_key(tenant)
-    present = await _tombstones_among(connection, tenant, list(digests_of(key, fields, values, others)))
+    present = await tombstones_among(connection, tenant, list(digests_of(key, fields, values, others)))
     if not present:
         return
     if not returning:
@@ -202,7 +194,7 @@ async def have_tombstones(
         key = await services.keyring.token_key(tenant)
         staying = others or [{}] * len(profiles)
         digests = [digests_of(key, fields, *pair) for pair in zip(profiles, staying, strict=True)]
-        present = await _tombstones_among(connection, tenant, list({digest for kinds in digests for digest in kinds}))
+        present = await tombstones_among(connection, tenant, list({digest for kinds in digests for digest in kinds}))
     return [not present.isdisjoint(kinds) for kinds in digests]
 
 
@@ -224,9 +216,8 @@ async def _any_tombstone(connection: AsyncConnection, tenant: TenantId) -> bool:
     return (await connection.execute(statement)).first() is not None
 
 
-async def _tombstones_among(
-    connection: AsyncConnection, tenant: TenantId, digests: Sequence[bytes]
-) -> frozenset[bytes]:
+async def tombstones_among(connection: AsyncConnection, tenant: TenantId, digests: Sequence[bytes]) -> frozenset[bytes]:
+    """Return the digests that have a tombstone."""
     present: set[bytes] = set()
     for start in range(0, len(digests), AT_ONCE):
         statement = select(TOMBSTONE.c.digest).where(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import audit_entry, decide, require_all, require_permission, subject_not_found
-from vault.access.recording import WriteResult, audited, begin_once, granted_facts, writing
+from vault.access.authorization import decide, require_all, require_permission, subject_not_found
+from vault.access.recording import WriteResult, audited, begin_once, writing
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
 from vault.consent.legal_ground import ground_refusal, locked_ground, require_ground
@@ -24,18 +24,23 @@ from vault.errors import Conflict, InvalidInput, RevisionRequired, StaleRevision
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import (
-    AMONG,
     OVERRIDDEN,
-    digests_of,
     is_part_of_name_and_birth,
     require_no_tombstone,
 )
 from vault.moments import check_moment
 from vault.recipients.outbox import WrittenValues, notify_of_writes
-from vault.records.together import Append, append_together
+from vault.records.together import (
+    Append,
+    Call,
+    Creation,
+    Outcome,
+    Write,
+    append_together,
+    create_together,
+)
 from vault.retention.clocks import Newest
 from vault.retention.holds import require_not_held, unchanged_under_hold
-from vault.storage.database import Insertion
 from vault.subjects.rows import (
     EXTERNAL_IDS,
     Maker,
@@ -72,7 +77,7 @@ from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
 from vault.subjects.validation import checked_source, fields_of, merged, normalised, policy_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Table
@@ -84,7 +89,6 @@ if TYPE_CHECKING:
     from vault.consent.model import ConsentState
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
-    from vault.ids import Pseudonym
     from vault.policy.decision import Decision
     from vault.storage.columns import AnyRow
 
@@ -429,8 +433,10 @@ async def _create(
         BLIND_INDEX: index,
     }
     written = WriteResult(id=subject, revision=1, created=True)
+    call = Call(services, caller, new.decision, written, on_commit)
     try:
-        if on_commit is None and not new.returning and await _insert_together(services, caller, new, row[2], rows):
+        # Who comes back removes tombstones, and so is on record alone.
+        if not new.returning and await _shared(services, create_together, Creation(call, row[2], profile, rows)):
             return written
         said = OVERRIDDEN if new.returning else None
         async with writing(services, caller, "create", new.decision, row[2], taken=taken, code=said) as connection:
@@ -447,24 +453,12 @@ async def _create(
     return written
 
 
-async def _insert_together(
-    services: Services,
-    caller: Caller,
-    new: _NewProfile,
-    pseudonym: Pseudonym,
-    rows: Mapping[Table, Sequence[tuple[object, ...]]],
-) -> bool:
-    """Insert the rows of a new subject by one commit with all who are created at this moment.
-
-    Returns:
-        whether it is done. If not, something stands against one of them: each then tries alone, and learns its reason.
-    """
-    facts = granted_facts(new.decision, pseudonym)
-    entry = audit_entry(services, caller, action="create", decision="allowed", **facts)
-    key = await services.keyring.token_key(caller.tenant)
-    digests = list(digests_of(key, new.fields, new.values))
-    everything = {**rows, **services.audit_log.rows_of([entry])}
-    return await services.data.insert_together(Insertion(caller.tenant, everything, AMONG, digests))
+async def _shared(services: Services, run: Callable[[list[Write]], Awaitable[list[Outcome]]], write: Write) -> bool:
+    """Write in a transaction with all who write at this moment; returns False if it has to be tried alone."""
+    outcome = await services.batcher(run).submit(write)
+    if isinstance(outcome, Unavailable):
+        raise outcome
+    return outcome
 
 
 async def _find(services: Services, caller: Caller, external_ids: Mapping[str, str]) -> SubjectId | None:
@@ -535,14 +529,11 @@ async def append_record(
     maker = Maker(tenant, await services.keyring.index_keys(tenant), origin.collected_at)
     digest = None if new.external_id is None else record_digest(maker.index_keys, collection, new.external_id)
     record = NewRecord(subject, collection, RecordId(new_id()), fields, values, origin, new.occurred_at, digest)
-    if on_commit is None and found is not None and keys is not None:
-        outcome = await services.batcher(append_together).submit(
-            Append(services, caller, decision, maker, record, keys)
-        )
-        if isinstance(outcome, Unavailable):
-            raise outcome
-        if outcome:
-            return WriteResult(id=record.id, revision=1, created=True)
+    if found is not None and keys is not None:
+        written = WriteResult(id=record.id, revision=1, created=True)
+        append = Append(Call(services, caller, decision, written, on_commit), maker, record, keys)
+        if await _shared(services, append_together, append):
+            return written
     newest = Newest(maker.now)
     newest.add(subject, collection, new.occurred_at)
     pseudonym = None if found is None else found.pseudonym

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import event, make_url
@@ -13,9 +11,8 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from vault.errors import Misconfigured, Unavailable
+from vault.errors import Misconfigured
 from vault.storage import sqlite_driver
-from vault.storage.batcher import Batcher
 from vault.storage.failures import hush, hush_engine, translated
 from vault.storage.query import native
 
@@ -32,23 +29,6 @@ if TYPE_CHECKING:
     from vault.storage.query import Fetched, Query
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-
-
-@dataclass(frozen=True, slots=True)
-class Insertion:
-    """Whole rows of one tenant that are inserted together, or not at all.
-
-    Attributes:
-        tenant: the tenant of all rows.
-        rows: by table, in the order in which tables refer to each other.
-        unless: a query with the parameters ``tenant`` and ``digests``; if it finds a row, nothing is inserted.
-        digests: the values of its parameter.
-    """
-
-    tenant: str
-    rows: Mapping[Table, Sequence[tuple[object, ...]]]
-    unless: Query
-    digests: Sequence[bytes]
 
 
 class Database:
@@ -76,7 +56,6 @@ class Database:
         self._file = sqlite_driver.SqliteFile(self._url.database or "") if self.dialect == "sqlite" else None
         self._raw = sqlite_driver.RawFiles()
         self._admits: Admit | None = None
-        self._insertions: Batcher[Insertion, bool | Unavailable] = Batcher(self._insert_all)
         self._engine = self._make_engine(size)
         self._lane = self._make_lane(size)
 
@@ -115,35 +94,7 @@ class Database:
     async def append(self, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
         """Insert whole rows (all columns but those of the database) into several tables by one durable commit."""
         with translated():
-            await self._lane.append(batch, None)
-
-    async def insert_together(self, insertion: Insertion) -> bool:
-        """Insert rows by a commit that is shared with the other insertions of the tenant that wait at the same moment.
-
-        Returns:
-            whether they are inserted. If not, one of the insertions met a row that is there already, or its own
-            condition: then none is done, and each caller does its own in a transaction of its own.
-        """
-        outcome = await self._insertions.submit(insertion)
-        if isinstance(outcome, Unavailable):
-            raise outcome
-        return outcome
-
-    async def _insert_all(self, insertions: list[Insertion]) -> list[bool | Unavailable]:
-        """Insert the rows of each tenant by one commit; a failure of one tenant does not affect the others."""
-        groups: defaultdict[tuple[str, Query], list[Insertion]] = defaultdict(list)
-        for insertion in insertions:
-            groups[insertion.tenant, insertion.unless].append(insertion)
-        outcomes: dict[tuple[str, Query], bool | Unavailable] = {}
-        for name, group in groups.items():
-            try:
-                with translated():
-                    outcomes[name] = await self._lane.append(*_united(group))
-            except Unavailable as error:
-                outcomes[name] = error
-            except Exception:  # noqa: BLE001 - the fault of one of them, which learns it when it tries alone
-                outcomes[name] = False
-        return [outcomes[insertion.tenant, insertion.unless] for insertion in insertions]
+            await self._lane.append(batch)
 
     async def bulk(self, connection: AsyncConnection, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
         """Insert whole rows into one table; see :meth:`insert`."""
@@ -310,17 +261,6 @@ def _with_driver(url: str) -> URL:
     if driver == DRIVERS["sqlite"] and not parsed.database:
         raise Misconfigured("an SQLite database needs a file", hint="use sqlite:///path/to/file")
     return parsed.set(drivername=driver)
-
-
-def _united(
-    insertions: Sequence[Insertion],
-) -> tuple[dict[Table, list[tuple[object, ...]]], tuple[Query, dict[str, object]]]:
-    rows: defaultdict[Table, list[tuple[object, ...]]] = defaultdict(list)
-    for insertion in insertions:
-        for table, some in insertion.rows.items():
-            rows[table] += some
-    digests = [digest for insertion in insertions for digest in insertion.digests]
-    return rows, (insertions[0].unless, {"tenant": insertions[0].tenant, "digests": digests})
 
 
 def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:

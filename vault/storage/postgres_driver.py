@@ -68,36 +68,13 @@ class PostgresLane:
             rows: Fetched = await connection.fetch(text, *arguments)
             return query.read_postgresql(rows)
 
-    async def append(
-        self, batch: Mapping[Table, Sequence[tuple[object, ...]]], unless: tuple[Query, Mapping[str, object]] | None
-    ) -> bool:
-        """Insert rows into several tables by one statement and one commit.
-
-        Args:
-            unless: a query with its values, asked after the insertion; if it finds a row, nothing is inserted.
-
-        Returns:
-            whether the rows are inserted.
-        """
+    async def append(self, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
+        """Insert rows into several tables by one statement: one round trip, one commit."""
         text, arguments = _insertion(batch)
         if not text:
-            return True
+            return
         async with self._connection() as connection:
-            if unless is None:
-                await connection.execute(text, *arguments)
-                return True
-            query, values = unless
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                await connection.execute(text, *arguments)
-                asked, given = query.for_postgresql(values)
-                refused = await connection.fetchrow(asked, *given) is not None
-            except Exception:
-                await transaction.rollback()
-                raise
-            await (transaction.rollback() if refused else transaction.commit())
-            return not refused
+            await connection.execute(text, *arguments)
 
     @staticmethod
     async def insert(connection: asyncpg.Connection, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:

@@ -106,22 +106,22 @@ class SqliteLane:
             self._reading = connection
         return query.read_sqlite(self._reading.execute(text, arguments).fetchall())
 
-    async def append(self, batch: Batch, unless: tuple[Query, Mapping[str, object]] | None) -> bool:
-        """Insert rows into several tables in one durable transaction; see the same method for PostgreSQL."""
+    async def append(self, batch: Batch) -> None:
+        """Insert rows into several tables in one durable transaction."""
         async with asyncio.timeout(self._timeout):
             await self._writer.acquire()
-            work = asyncio.get_running_loop().run_in_executor(self._thread, self._append, batch, unless)
+            work = asyncio.get_running_loop().run_in_executor(self._thread, self._append, batch)
             # If the deadline passes while the thread works, the lock is held until the work ends: the next caller
             # waits for the lock, with a deadline, and not in a queue before the thread.
             work.add_done_callback(self._worked)
-            return await asyncio.shield(work)
+            await asyncio.shield(work)
 
-    def _worked(self, work: asyncio.Future[bool]) -> None:
+    def _worked(self, work: asyncio.Future[None]) -> None:
         self._writer.release()
         if not work.cancelled():
             work.exception()  # taken note of: where the deadline struck, the caller had its answer already
 
-    def _append(self, batch: Batch, unless: tuple[Query, Mapping[str, object]] | None) -> bool:
+    def _append(self, batch: Batch) -> None:
         self._file.check()
         if self._writing is None:
             self._writing = self._file.open(timeout=self._timeout)
@@ -130,13 +130,11 @@ class SqliteLane:
         try:
             for table, rows in batch.items():
                 connection.executemany(insert_text(table), [tuple(map(native, row)) for row in rows])
-            refused = unless is not None and _finds(connection, *unless)
-            connection.execute("ROLLBACK" if refused else "COMMIT")
+            connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return not refused
 
     def cut_log(self) -> bool:
         """Take deleted rows out of the write-ahead log; see :func:`cut_log`."""
@@ -149,11 +147,6 @@ class SqliteLane:
             if connection is not None:
                 connection.close()
         self._reading = self._writing = None
-
-
-def _finds(connection: sqlite3.Connection, query: Query, values: Mapping[str, object]) -> bool:
-    text, arguments = query.for_sqlite(values)
-    return connection.execute(text, arguments).fetchone() is not None
 
 
 @lru_cache(maxsize=64)
