@@ -7,6 +7,7 @@ not enough, and says where the next one continues. So no one is lost, however ma
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.types import decode, index_text
@@ -15,12 +16,13 @@ from vault.consent.legal_ground import subject_refusals
 from vault.consent.model import has_holds
 from vault.crypto.seal import record_aad
 from vault.errors import InvalidInput
+from vault.ids import RecordId
 from vault.records.render import plan_of
 from vault.retention.ends import schedule_of
 from vault.retention.filter import Body, gates
-from vault.subjects.leads import count_leads, having_all, leads_of
+from vault.subjects.leads import START, Lead, count_leads, first_leads, having_all, leads_of
 from vault.subjects.rows import matches, open_body, search_digest, unpack
-from vault.subjects.store import SubjectQuery
+from vault.subjects.store import PROFILE, Row, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
 
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
-    from vault.ids import RecordId, SubjectId
+    from vault.ids import SubjectId
     from vault.policy.decision import Decision
     from vault.records.criteria import Criterion
     from vault.retention.filter import Gate
-    from vault.subjects.store import Row, StoredSubject
+    from vault.retention.schedule import Lasting, Schedule
+    from vault.subjects.store import StoredSubject
 
 MOST_SHARING: Final = 50_000
 """Index entries of the rarest of several criteria. The database looks the other criteria up for each of them."""
@@ -74,11 +77,10 @@ async def find_page(search: Search, after: SubjectId, limit: int, seen: set[Subj
     Raises:
         InvalidInput: ``search-too-wide``.
     """
-    services, tenant = search.services, search.caller.tenant
     digests = await _rarest_first(search)
     page, opened, size = Page(), 0, limit + 1
     while digests:
-        candidates = await having_all(services.data, tenant, digests, after=after, most=size)
+        candidates = await _candidates(search, digests, after, size)
         if not candidates:
             break
         seen.update(candidates)
@@ -120,6 +122,13 @@ async def _rarest_first(search: Search) -> list[bytes]:
     return sorted(digests, key=counts.__getitem__) if rarest else []
 
 
+async def _candidates(search: Search, digests: Sequence[bytes], after: SubjectId, most: int) -> list[SubjectId]:
+    services, tenant = search.services, search.caller.tenant
+    if len(digests) == 1 and after == START:  # most searches: they share a query
+        return await services.batcher(first_leads).submit(Lead(services.data, tenant, digests[0], most))
+    return await having_all(services.data, tenant, digests, after=after, most=most)
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Candidates that may be found, in the order of their ids, with what is needed to open them."""
@@ -154,6 +163,8 @@ class _Part:
             the subjects that really match; the one after which others are left, or None if all were looked at; and
             how many records were opened.
         """
+        if all(criterion.field.collection == PROFILE for criterion in self.search.criteria):
+            return await self._verified_profiles(budget)
         services, tenant = self.search.services, self.search.caller.tenant
         met: dict[SubjectId, set[int]] = {subject: set() for subject in self.subjects}
         whole, opened = len(self.search.criteria), 0
@@ -173,6 +184,25 @@ class _Part:
             waiting = [each for each in waiting if each > last or (each == last and len(met[last]) < whole)]
         found = [subject for subject in self.subjects.values() if len(met[subject.id]) == whole]
         return [subject for subject in found if end is None or subject.id <= end], end, opened
+
+    async def _verified_profiles(self, budget: int) -> tuple[list[StoredSubject], SubjectId | None, int]:
+        """Compare the profiles, which came with the candidates: only they have the values of such criteria."""
+        looked_at = list(self.subjects.values())[:budget]
+        end = looked_at[-1].id if len(looked_at) < len(self.subjects) else None
+        rows = {
+            (subject.id, RecordId(subject.id)): Row(PROFILE, RecordId(subject.id), 0, subject.profile)
+            for subject in looked_at
+            if subject.profile is not None
+        }
+        verification = _Verification(self.search, self.keys, rows, await _gates(self.search, looked_at, rows))
+        found = [
+            subject
+            for subject in looked_at
+            if all(
+                verification.matches(subject.id, RecordId(subject.id), criterion) for criterion in self.search.criteria
+            )
+        ]
+        return found, end, len(looked_at)
 
     async def _open(self, pairs: Sequence[tuple[SubjectId, RecordId]], met: dict[SubjectId, set[int]]) -> None:
         """Open records, and add to each subject the numbers of the criteria that one of its records meets."""
@@ -214,13 +244,18 @@ class _Verification:
         return matches(criterion.by.kind, index_text(criterion.field.type, value), criterion.text)
 
 
+@lru_cache(maxsize=4096)
+def _lasting(decision: Decision, schedule: Schedule) -> Lasting:
+    """Return for how long the purpose sees the values to match; both arguments compare by identity."""
+    return schedule.lasting(decision.purpose.name, [view.field for view in decision.views.values()])
+
+
 async def _gates(
     search: Search, subjects: list[StoredSubject], rows: Mapping[tuple[SubjectId, RecordId], Row]
 ) -> Mapping[SubjectId, Gate]:
     """Fetch gates for the subjects whose values may be expired or held: such values must not match."""
     services, searching, tenant = search.services, search.searching, search.caller.tenant
-    schedule = schedule_of(services.policies.active(tenant).policy_set)
-    lasting = schedule.lasting(searching.purpose.name, [view.field for view in searching.views.values()])
+    lasting = _lasting(searching, schedule_of(services.policies.active(tenant).policy_set))
     now, old = to_microseconds(search.moment), set()
     for (subject, _record), row in rows.items():
         body = open_body(row.body)

@@ -6,6 +6,8 @@ be short: what it leads to is a candidate until the value was opened and compare
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -74,6 +76,15 @@ _PAIRS = Query(
 )
 
 
+MOST_SHARED: Final = 1_000
+"""Entries of all digests that one query reads together; if there are more, each digest is read alone."""
+_FIRST = Query(
+    select(BLIND_INDEX.c.digest, BLIND_INDEX.c.subject_id)
+    .where(BLIND_INDEX.c.tenant_id == bindparam("tenant"), any_of(BLIND_INDEX.c.digest, "digests"))
+    .limit(MOST_SHARED)
+)
+
+
 _AMONG = Query(
     select(BLIND_INDEX.c.subject_id).where(
         BLIND_INDEX.c.tenant_id == bindparam("tenant"),
@@ -81,6 +92,37 @@ _AMONG = Query(
         any_of(BLIND_INDEX.c.subject_id, "subjects"),
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A search for the first subjects with one digest."""
+
+    database: Database
+    tenant: TenantId
+    digest: bytes
+    most: int
+
+
+async def first_leads(leads: list[Lead]) -> list[list[SubjectId]]:
+    """Return the first subjects with each of several digests, by one query for each tenant unless they are many."""
+    groups: defaultdict[TenantId, set[bytes]] = defaultdict(set)
+    for lead in leads:
+        groups[lead.tenant].add(lead.digest)
+    found: defaultdict[tuple[TenantId, bytes], list[SubjectId]] = defaultdict(list)
+    wide = set()
+    for tenant, digests in groups.items():
+        rows = await leads[0].database.fetch(_FIRST, tenant=tenant, digests=list(digests))
+        if len(rows) == MOST_SHARED:  # some of them may be cut off
+            wide.add(tenant)
+        for digest, subject in rows:
+            found[tenant, digest].append(SubjectId(subject))
+    return [
+        await having_all(lead.database, lead.tenant, [lead.digest], after=START, most=lead.most)
+        if lead.tenant in wide
+        else sorted(set(found[lead.tenant, lead.digest]))[: lead.most]
+        for lead in leads
+    ]
 
 
 async def among(database: Database, tenant: TenantId, digest: bytes, subjects: Sequence[SubjectId]) -> set[SubjectId]:
