@@ -11,7 +11,7 @@ from tests.merging.test_merge import merge
 from tests.vaults import ADA, OTHER, problem
 from vault.access.callers import operator_caller
 from vault.merging import duplicates
-from vault.merging.duplicates import STEPS, find_pairs
+from vault.merging.duplicates import MOST_SHARING, STEPS, find_pairs
 from vault.subjects.tables import BLIND_INDEX
 
 
@@ -167,10 +167,45 @@ async def test_all_pairs_of_a_tenant_are_found(node):
         await node.create({"name": name})
     steps = [step async for step in find_pairs(node.services, operator_caller())]
     assert len(steps) == STEPS
-    pairs = {frozenset((str(pair.one), str(pair.other))): pair.matched for step in steps for pair in step}
+    pairs = {frozenset((str(pair.one), str(pair.other))): pair.matched for step in steps for pair in step.pairs}
     assert set(pairs) == {frozenset((one, other)), frozenset((third, fourth))}
     assert pairs[frozenset((third, fourth))] == ["phone"]
-    assert len([pair for step in steps for pair in step]) == 2
+    assert len([pair for step in steps for pair in step.pairs]) == 2
+
+
+async def test_a_search_for_all_pairs_says_how_many_values_it_did_not_compare(node):
+    """Nine people share a telephone: they are in no pair, and the search does not pass for a complete one."""
+    for number in range(MOST_SHARING):
+        await node.create({"name": f"Person {number}", "phone": "+442079460987"})
+    steps = [step async for step in find_pairs(node.services, operator_caller())]
+    before = sum(step.too_common for step in steps)
+    assert [pair for step in steps for pair in step.pairs if pair.matched == ["phone"]] != []
+    await node.create({"name": "Another", "phone": "+442079460987"})
+    steps = [step async for step in find_pairs(node.services, operator_caller())]
+    assert [pair for step in steps for pair in step.pairs if "phone" in pair.matched] == []
+    assert sum(step.too_common for step in steps) > before
+
+
+def test_the_command_says_how_many_values_it_did_not_compare(sqlite_place, monkeypatch, tmp_path):
+    import asyncio
+
+    from typer.testing import CliRunner
+
+    from vault.cli import app
+
+    async def make():
+        async with sqlite_place.node() as node:
+            for number in range(MOST_SHARING + 1):
+                await node.create({"name": f"Person {number}", "phone": "+442079460987"})
+
+    asyncio.run(make())
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(
+        app, ["subjects", "duplicates", "--json"], env={"CDV_VAULT": str(sqlite_place.folder)}, prog_name="cdv"
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == []
+    assert f"that more than {MOST_SHARING} people share were not compared" in " ".join(done.stderr.split())
 
 
 def test_the_command_lists_and_merges_duplicate_pairs(sqlite_place, monkeypatch, tmp_path):

@@ -239,7 +239,7 @@ async def test_an_erased_subject_cannot_be_merged_even_if_a_law_keeps_something(
         problem(await node.post("dpo", f"/v1/subjects/{gone}:duplicates"), 404, "subject-not-found")
     answer = await node.post("dpo", f"/v1/subjects/{mine}:duplicates")
     assert answer.json()["results"] == []
-    assert [pair async for step in find_pairs(node.services, await node.caller("dpo")) for pair in step] == []
+    assert [pair async for step in find_pairs(node.services, await node.caller("dpo")) for pair in step.pairs] == []
 
 
 async def test_recipients_get_notices_under_the_ids_that_they_know(node):

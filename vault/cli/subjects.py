@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from vault.cli.command import SUBJECT, Reason, Session, command, make_group
+from vault.cli.output import note
 from vault.cli.subject import Subject, argument
 from vault.ids import SubjectId
 from vault.merging.duplicates import MOST_SHARING, STEPS, find_pairs
@@ -20,6 +21,7 @@ from vault.merging.shared import list_shared
 from vault.merging.shared import settle as settle_contact
 from vault.rectification.accuracy import Verdict, list_rectifications, resolve_dispute
 from vault.rectification.accuracy import dispute as record_dispute
+from vault.wording import counted
 
 if TYPE_CHECKING:
     from vault.merging.duplicates import Pair
@@ -72,13 +74,21 @@ async def duplicates(
 ) -> None:
     """List likely duplicates: ids, a score, and the matching fields; no values."""
     pairs: list[Pair] = []
+    too_common = 0
     console = Console(stderr=True, quiet=session.as_json or not sys.stderr.isatty())
     async with aclosing(find_pairs(session.services, session.caller)) as steps:
         for _step in track(range(STEPS), "comparing", console=console, transient=True):
-            pairs += await anext(steps)
+            found = await anext(steps)
+            pairs += found.pairs
+            too_common += found.too_common
             if len(pairs) >= limit:
                 break
     del pairs[limit:]
+    if too_common:
+        note(
+            f"{counted(too_common, 'value')} (or beginnings of values) that more than {MOST_SHARING} people share were "
+            "not compared; POST /v1/subjects/{subject}:duplicates compares one person by all of theirs"
+        )
     rows = ((pair.one, pair.other, pair.score, " ".join(pair.matched)) for pair in pairs)
     session.show_table(
         [pair._asdict() for pair in pairs],

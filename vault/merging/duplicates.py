@@ -10,6 +10,7 @@ A score only proposes; a person decides.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from itertools import combinations, groupby
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,6 +103,19 @@ class Pair(NamedTuple):
     matched: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPairs:
+    """The pairs of a part of the index.
+
+    Attributes:
+        too_common: how many values, or beginnings of values, were not compared: more than :data:`MOST_SHARING` people
+            share each of them.
+    """
+
+    pairs: list[Pair]
+    too_common: int
+
+
 def trait_fields(catalogue: Catalogue) -> dict[str, TraitField]:
     """List the fields of the profile that tell people apart: those with an index of whole values."""
     fields = {}
@@ -166,8 +180,10 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
     return DuplicateCandidates(results=results, more=more, too_wide=likely.too_wide, audit=audit)
 
 
-async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[list[Pair]]:
+async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[FoundPairs]:
     """Search a tenant's whole index for pairs, a part at a time; yields the pairs of each of the :data:`STEPS` parts.
+
+    People who share nothing but values that very many share are in no pair; each part says how many such values it has.
 
     Raises:
         Unavailable: a database does not answer.
@@ -175,10 +191,10 @@ async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[list[
     comparison = Comparison(services, caller)
     compared: set[tuple[SubjectId, SubjectId]] = set()
     for step in range(STEPS):
-        rows = await _shared_digests(services, caller.tenant, step)
+        rows, too_common = await _shared_digests(services, caller.tenant, step)
         likely = set(_pairs(rows)) - compared
         compared |= likely
-        yield await _confirmed(comparison, sorted(likely))
+        yield FoundPairs(await _confirmed(comparison, sorted(likely)), too_common)
 
 
 class Comparison:
@@ -323,8 +339,12 @@ async def _confirmed(comparison: Comparison, likely: Sequence[tuple[SubjectId, S
     return confirmed
 
 
-async def _shared_digests(services: Services, tenant: TenantId, step: int) -> list[tuple[bytes, SubjectId]]:
-    """Fetch the untruncated digests of a part of the index that two to :data:`MOST_SHARING` subjects share."""
+async def _shared_digests(services: Services, tenant: TenantId, step: int) -> tuple[list[tuple[bytes, SubjectId]], int]:
+    """Fetch the untruncated digests of a part of the index that two to :data:`MOST_SHARING` subjects share.
+
+    Returns:
+        the digests with their subjects, and the number of digests that more subjects share.
+    """
     index = BLIND_INDEX.c
     part = [index.tenant_id == tenant, index.digest >= bytes([step]), func.length(index.digest) == WHOLE]
     if step + 1 < STEPS:
@@ -332,9 +352,11 @@ async def _shared_digests(services: Services, tenant: TenantId, step: int) -> li
     sharing = func.count(index.subject_id.distinct())
     shared = select(index.digest).where(*part).group_by(index.digest).having(sharing.between(2, MOST_SHARING))
     statement = select(index.digest, index.subject_id).where(*part, index.digest.in_(shared)).distinct()
+    common = select(index.digest).where(*part).group_by(index.digest).having(sharing > MOST_SHARING).subquery()
     async with services.data.reading() as connection:
-        rows = await connection.execute(statement.order_by(index.digest, index.subject_id))
-        return [(digest, SubjectId(subject)) for digest, subject in rows.all()]
+        rows = (await connection.execute(statement.order_by(index.digest, index.subject_id))).all()
+        too_common = (await connection.execute(select(func.count()).select_from(common))).scalar_one()
+    return [(digest, SubjectId(subject)) for digest, subject in rows], too_common
 
 
 def _pairs(rows: Sequence[tuple[bytes, SubjectId]]) -> Iterator[tuple[SubjectId, SubjectId]]:
