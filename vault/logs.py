@@ -52,6 +52,7 @@ ALLOWED: Final[dict[str, Callable[[Any], bool]]] = {
     "revision": _matching(_PLAIN),
     "database": _matching(_PLAIN),
     "table": _matching(_PLAIN),
+    "index": _matching(_PLAIN),
     "host": _matching(_PLAIN),
     "port": _number,
     "workers": _number,

@@ -33,6 +33,7 @@ from vault.lifecycle.personal_data import LifecycleData
 from vault.recipients.delivery import NOTIFY, pending_notices
 from vault.recipients.notices import chase_recipients
 from vault.recipients.store import RecipientData
+from vault.records.build_index import BUILD_INDEX, pending_builds
 from vault.records.personal_data import RecordData
 from vault.rectification.correct import RECTIFICATION
 from vault.rectification.store import RectificationData
@@ -124,6 +125,7 @@ WORKFLOWS: Final[Mapping[str, Workflow]] = {
     NOTIFY.name: NOTIFY,
     SWEEP.name: SWEEP,
     TELL_CHANGED.name: TELL_CHANGED,
+    BUILD_INDEX.name: BUILD_INDEX,
 }
 """All jobs, by name."""
 STATES: Final[tuple[JobState, ...]] = get_args(JobState)
@@ -160,7 +162,7 @@ def plan_of(services: Services) -> Plan:
 
 async def pending_work(services: Services, tenant: TenantId | None = None) -> list[Work]:
     """Return all unfinished work of jobs, of one tenant or of all, whether or not it was started."""
-    sources = (pending, pending_notices, pending_sweeps, pending_letters)
+    sources = (pending, pending_notices, pending_sweeps, pending_letters, pending_builds)
     work = [Work(*item) for source in sources for item in await source(services)]
     return [item for item in work if tenant is None or item.tenant == tenant]
 

@@ -13,6 +13,7 @@ HOUSE = Path(vault.__file__).parent
 OF_THE_CONSOLE = {
     "demo-failed", "policy-invalid", "vault-error", "not-signed",  # never leave the command line, or have no instance
     "tenant-exists", "invalid-tenant", "name-taken", "principal-disabled",  # administer's
+    "rebuild-index",  # on the audit log, by the operator
     "invalid-name", "invalid-role", "unknown-role", "too-many-roles", "invalid-expiry",  # as above, in `errors`
 }  # fmt: skip
 OF_NOTICES = {

@@ -28,6 +28,7 @@ SEALING = {
     "vault.requests.personal_data",  # as above
     "vault.records.search",  # for types only
     "vault.records.matching",
+    "vault.records.build_index",
     "vault.imports.profiles",
     "vault.imports.records",
     "vault.letters.send",
@@ -63,6 +64,7 @@ UNSEALING = {
     "vault.erasure.execute",
     "vault.lifecycle.personal_data",  # and seals it again, after an erasure or for the one who stays after a merge
     "vault.records.matching",  # what a digest led to is checked
+    "vault.records.build_index",  # old values, for their digests; nobody sees them
     "vault.access.cursor",  # a position in a list, which has no value
     "vault.imports.profiles",
     "vault.imports.records",

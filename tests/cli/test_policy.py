@@ -374,3 +374,38 @@ def test_changed_text_of_a_notice_needs_a_new_version(in_vault, vault_folder):
     assert result.exit_code == 1
     assert "notices/marketing@3.md:1: marketing@3 has been in force with another text" in result.stderr
     assert "marketing@4" in result.stderr
+
+
+def test_an_index_that_does_not_lead_to_all_people_is_named_until_it_is_built(in_vault, vault_folder):
+    file = vault_folder / "policies" / "catalogue.toml"
+    whole = file.read_text()
+    field = "[field.profile.email]\n"
+    file.write_text(whole.replace(field, f"{field}search_bits = {{ exact = 64 }}\n"))
+    in_vault.ok("policy", "apply")
+    consent(vault_folder, ("given", "marketing@3"), ("given", "marketing@3"))
+    file.write_text(whole)
+
+    (applied,) = in_vault.json("policy", "apply")
+    assert applied["not_covered"] == {"profile.email:exact": 2}
+    again = in_vault("policy", "apply")
+    assert "profile.email:exact does not lead to 2 people yet" in again.stderr
+    listed = {index["name"]: index for index in in_vault.json("policy", "indexes")}
+    assert listed["profile.email:exact"] == {
+        "name": "profile.email:exact", "state": "building", "people": 0, "total": 2,
+    }  # fmt: skip
+    assert listed["profile.name:prefix"] == {"name": "profile.name:prefix", "state": "complete"}
+    assert "0 of 2 people" in in_vault.ok("policy", "indexes")
+    assert "goes on in" in in_vault.ok("jobs", "run"), "not every node follows the policies yet"
+
+    in_vault.ok("policy", "indexes", "--rebuild", "email")
+    assert in_vault.json("jobs", "run")[0]["code"] is None
+    assert {index["state"] for index in in_vault.json("policy", "indexes")} == {"complete"}
+    assert in_vault.json("policy", "apply")[0]["not_covered"] == {}
+
+
+@pytest.mark.parametrize(("field", "message"), [("emial", "no such field"), ("notes", "the field has no index")])
+def test_only_indexes_that_are_declared_are_built_again(in_vault, field, message):
+    result = in_vault("policy", "indexes", "--rebuild", field)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "hint: `cdv policy indexes` lists" in result.stderr

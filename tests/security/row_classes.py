@@ -111,6 +111,12 @@ CLASSES: dict[str, list[Part]] = {
             *("created", "updated", "unchanged", "refused"),
         ),
     ],
+    "index_build": [
+        free(
+            "an index that is said to lead to all people finds fewer, as if its rows were deleted; it shows no value",
+            *("tenant_id", "name", "id", "started_at", "cursor", "people", "total"),
+        )
+    ],
     "notice_text": [
         Part("hash", ("digest", "body")),
         free("names of a text whose hash is in the consents to it", "tenant_id", "notice", "language", "recorded_at"),

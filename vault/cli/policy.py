@@ -30,8 +30,9 @@ from vault.consent.expiry import ask_again
 from vault.errors import InvalidInput, Misconfigured, NotFound, PolicyInvalid, VaultError
 from vault.governance.policy_difference import PolicyDifference, changed_lines, difference
 from vault.governance.query import notice_list
-from vault.governance.tenants import apply_policies
-from vault.governance.views import AppliedPolicies, PolicyChange, PolicyCheck, PolicyFinding
+from vault.governance.tenants import apply_policies, rebuild_indexes
+from vault.governance.views import AppliedPolicies, FieldIndex, PolicyChange, PolicyCheck, PolicyFinding
+from vault.ids import TenantId
 from vault.policy.contacts import roles_reaching_everything
 from vault.policy.decision import Decisions
 from vault.policy.example import example_left
@@ -39,6 +40,7 @@ from vault.policy.lint import idle_rules, unknown_files
 from vault.policy.policy_set import PolicySet
 from vault.records.read import explain as explain_fields
 from vault.records.read import explain_rules
+from vault.subjects.index_builds import indexes_of, list_builds
 from vault.wording import counted
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.notices import Changes, Notice, Piece
     from vault.catalogue.toml_document import Finding
+    from vault.context import Services
 
 group = make_group(
     "cdv policy check policies",
@@ -113,10 +116,15 @@ def apply(
     """Apply the policies in the vault's folder; all nodes use them within seconds, without a restart."""
     applied = run(_apply(Opener(vault), None if everyone else tenant))
     if as_json:
-        emit([AppliedPolicies(tenant=name, version=version, changed=changed) for name, version, changed in applied])
+        emit(applied)
         return
-    for name, version, changed in applied:
-        note(f"{name}: {'in force now' if changed else 'in force already'}: {version}")
+    for policies in applied:
+        note(f"{policies.tenant}: {'in force now' if policies.changed else 'in force already'}: {policies.version}")
+        for name, left in policies.not_covered.items():
+            warn(
+                f"{name} does not lead to {counted(left, 'person', 'people')} yet, so that searches by it are refused; "
+                "a running server, or `cdv jobs run`, builds it"
+            )
 
 
 @command(group, "cdv policy history --vault my-vault")
@@ -359,18 +367,55 @@ def _warn_of_example(policy_set: PolicySet) -> None:
         warn(f"{left.file}:{left.line}: {left.message}")
 
 
-async def _apply(opener: Opener, tenant: str | None) -> list[tuple[str, str, bool]]:
+async def _apply(opener: Opener, tenant: str | None) -> list[AppliedPolicies]:
     async with opener.vault() as session:
         services = session.services
         if tenant is None:
             changes = await apply_folders(session.vault)
             for name in changes:
                 _warn_of_example(services.policies.active(name).policy_set)
-            return [(name, services.policies.active(name).version, changes[name]) for name in sorted(changes)]
+            return [await _applied(services, TenantId(name), changed=changes[name]) for name in sorted(changes)]
         known = await known_tenant(services, tenant)
         policy_set = PolicySet.from_folder(policy_folder(session.vault.settings, known))
         _warn_of_example(policy_set)
-        return [(known, policy_set.version, await apply_policies(services, known, policy_set))]
+        return [await _applied(services, known, changed=await apply_policies(services, known, policy_set))]
+
+
+async def _applied(services: Services, tenant: TenantId, *, changed: bool) -> AppliedPolicies:
+    async with services.data.reading() as connection:
+        left = {build.name: build.left for build in await list_builds(connection, tenant)}
+    version = services.policies.active(tenant).version
+    return AppliedPolicies(tenant=tenant, version=version, changed=changed, not_covered=left)
+
+
+@command(group, "cdv policy indexes", "cdv policy indexes --rebuild email")
+async def indexes(
+    session: Session,
+    rebuild: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Build all indexes of a field again, such as email.")
+    ] = None,
+) -> None:
+    """List the indexes of the catalogue, and whether they lead to all people.
+
+    An index over values from before it was declared is built by a running server, or by `cdv jobs run`.
+    """
+    services, tenant = session.services, session.tenant
+    if rebuild is not None:
+        names = await rebuild_indexes(services, tenant, rebuild)
+        note(f"to be built again, by a running server or `cdv jobs run`: {', '.join(names)}")
+    async with services.data.reading() as connection:
+        builds = {build.name: build for build in await list_builds(connection, tenant)}
+    answer = [
+        FieldIndex(name=name, state="building", people=builds[name].people, total=builds[name].total)
+        if name in builds
+        else FieldIndex(name=name, state="complete")
+        for name in indexes_of(services.policies.active(tenant).policy_set.catalogue)
+    ]
+    rows = (
+        (index.name, index.state, "" if index.total is None else f"{index.people:,} of {index.total:,} people")
+        for index in answer
+    )
+    session.show_table(answer, ("index", "state", "covered"), rows, empty="the catalogue declares no index")
 
 
 @command(

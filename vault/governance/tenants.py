@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
 from vault.catalogue.toml_document import did_you_mean
-from vault.errors import Fault, InvalidInput
+from vault.errors import Fault, InvalidInput, NotFound
 from vault.ids import RoleName
+from vault.subjects.index_builds import FOLLOWED, begin_builds, index_name, plan_builds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,8 +58,41 @@ async def apply_policies(services: Services, tenant: TenantId, policy_set: Polic
                 services, caller, action="apply-policies", decision="allowed", policy=policy_set.version
             )
             await services.audit_log.append_in(connection, [entry])
+            before = None if applied.before is None else applied.before.catalogue
+            await plan_builds(connection, tenant, before, policy_set.catalogue, services.clock.now())
     await services.policies.put_in_force(tenant, applied, policy_set)
     return applied.changed
+
+
+async def rebuild_indexes(services: Services, tenant: TenantId, name: str) -> list[str]:
+    """Begin to build all indexes of a field again; returns their names.
+
+    Raises:
+        NotFound: the catalogue has no such field.
+        InvalidInput: the field has no index.
+    """
+    policies = services.policies.active(tenant)
+    catalogue = policies.policy_set.catalogue
+    if name not in catalogue:
+        raise NotFound("the catalogue declares no such field", hint="`cdv policy indexes` lists those with an index")
+    field = catalogue.field(name)
+    names = [index_name(field, index.kind) for index in field.indexes]
+    if not names:
+        raise InvalidInput("the field has no index", hint="`cdv policy indexes` lists those that have one")
+    now = services.clock.now()
+    async with services.data.transaction() as connection:
+        # The policies were not changed just now, so that every node follows them already.
+        await begin_builds(connection, tenant, names, now - FOLLOWED)
+        entry = audit_entry(
+            services,
+            operator_caller(tenant),
+            action="apply-policies",
+            decision="allowed",
+            code="rebuild-index",
+            policy=policies.version,
+        )
+        await services.audit_log.append_in(connection, [entry])
+    return names
 
 
 async def add_app(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -92,6 +92,18 @@ class AppliedPolicies(View):
     tenant: str
     version: str
     changed: bool
+    not_covered: dict[str, int] = Field(
+        description="Indexes that do not lead to all people yet, with how many are left. Searches by them are refused."
+    )
+
+
+class FieldIndex(View):
+    """An index of the catalogue, and whether it leads to all people."""
+
+    name: str = Field(description="Field and kind, such as `profile.email:exact`.")
+    state: Literal["complete", "building"]
+    people: OmitIfNone[int] = Field(None, description="How many people are covered, while it is being built.")
+    total: OmitIfNone[int] = Field(None, description="How many people there were when it began.")
 
 
 class PolicyFinding(View):

@@ -46,6 +46,8 @@ EXPLAINED: Final = {
     "invalid-search": "A search has 1 to 5 criteria and shows 1 to 100 subjects.",
     "search-too-wide": "Each of several criteria is shared by more than 50,000 records. Add one that fewer people "
     "share, or search by one criterion alone, page by page.",
+    "index-building": "A field of the search was indexed after values of it were there, and its index does not lead to "
+    "all of them yet. Search by another field, or try again later.",
     "invalid-preview": "A preview of what ends is of 0 to 3,653 days, and of a field that the catalogue declares.",
     "invalid-page": "The `limit` of the page is out of range.",
     "invalid-cursor": "Invalid cursor. Pass the previous page's `next` value unchanged.",

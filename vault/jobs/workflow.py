@@ -82,9 +82,11 @@ JobState = Literal["pending", "waiting", "running", "done", "failed"]
 class Job(View):
     """A durable job, by its last attempt. It contains names, ids and times only."""
 
-    workflow: str = Field(description="What it does: the kind of a request, `notify`, or `tell-…` for a letter.")
+    workflow: str = Field(
+        description="What it does: the kind of a request, `notify`, `tell-…` for a letter, or `build-index`."
+    )
     tenant: str
-    id: UUID = Field(description="What it works on: a request, a notice or a changed contact.")
+    id: UUID = Field(description="What it works on: a request, a notice, a changed contact or an index.")
     run: int = Field(description="Increases when the request is reopened or the notice is sent again.")
     state: JobState = Field(
         description="`pending`: not started yet; `waiting`: continues later; `failed`: starts again by itself."

@@ -29,6 +29,7 @@ from vault.ids import SubjectId
 from vault.merging.views import DuplicateCandidate, DuplicateCandidates
 from vault.retention.filter import over_values
 from vault.retention.holds import held_by
+from vault.subjects.index_builds import index_name, require_built, unbuilt
 from vault.subjects.leads import MOST_DIGESTS, START, among, count_leads, having_all
 from vault.subjects.rows import search_digest, unpack
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
@@ -186,9 +187,10 @@ async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[Found
     People who share nothing but values that very many share are in no pair; each part says how many such values it has.
 
     Raises:
-        Unavailable: a database does not answer.
+        Unavailable: an index does not lead to all people yet, or a database does not answer.
     """
     comparison = Comparison(services, caller)
+    await comparison.require_built()
     compared: set[tuple[SubjectId, SubjectId]] = set()
     for step in range(STEPS):
         rows, too_common = await _shared_digests(services, caller.tenant, step)
@@ -204,6 +206,11 @@ class Comparison:
         self._services = services
         self._caller = caller
         self._fields = trait_fields(services.policies.active(caller.tenant).policy_set.catalogue)
+
+    async def require_built(self) -> None:
+        """Require that the indexes of all traits lead to all people."""
+        indexes = [(source.field, source.exact.kind) for source in self._fields.values()]
+        await require_built(self._services.data, self._caller.tenant, indexes)
 
     async def fetch(self, subjects: Sequence[SubjectId]) -> list[StoredSubject | None]:
         """Fetch subjects with their profiles."""
@@ -262,7 +269,9 @@ class Comparison:
                     continue
                 for other, _record in rows:
                     hints[other].append(trait)
-        too_wide = await self._add_common(hints, common)
+        missing = await unbuilt(services.data, tenant)
+        building = [name for name, source in self._fields.items() if index_name(source.field, "exact") in missing]
+        too_wide = list(dict.fromkeys([*building, *await self._add_common(hints, common)]))
         hints.pop(subject, None)
         scores = {other: score(shared) for other, shared in hints.items()}
         likely = sorted(

@@ -111,11 +111,15 @@ class ActivePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """An applied version. ``changed`` is false if it was in force already. ``number`` counts those of the tenant."""
+    """An applied version. ``changed`` is false if it was in force already. ``number`` counts those of the tenant.
+
+    ``before`` is the version that it replaces; None if there was none, or it does not load.
+    """
 
     id: UUID
     changed: bool
     number: int
+    before: PolicySet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,8 @@ class Policies:
             "row_version": max(least, before.row_version if is_genuine else 0) + 1,
         }
         await connection.execute(insert(POLICY_VERSION).values(VERSIONS.seal(keys, row)))
-        return Applied(row["id"], changed=True, number=row["row_version"])
+        replaced = (await asyncio.to_thread(_load, before.files))[0] if is_genuine else None
+        return Applied(row["id"], changed=True, number=row["row_version"], before=replaced)
 
     async def check_notices(self, tenant: str, policy_set: PolicySet) -> None:
         """Check a folder that is not applied, as :meth:`record` does.

@@ -16,6 +16,7 @@ from vault.records.criteria import parse_criteria
 from vault.records.matching import Search, find_page
 from vault.records.read import MOST_FIELDS
 from vault.records.render import SubjectAnswer, plan_of, show_all
+from vault.subjects.index_builds import require_built
 from vault.subjects.leads import START
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def find_subjects(
             shared by too many records.
         Denied: a field may not be searched, or none of the fields may be read.
         TooMany: the principal's rate limit for searches is reached; it is lower than that for reads.
-        Unavailable: a database does not answer.
+        Unavailable: an index does not lead to all people yet (``index-building``), or a database does not answer.
     """
     if not 1 <= limit <= MOST_RESULTS or len(fields) > MOST_FIELDS or len(set(fields)) != len(fields):
         raise InvalidInput(
@@ -79,6 +80,7 @@ async def find_subjects(
     await require_all(services, caller, searching, "search")
     catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     criteria = parse_criteria(catalogue, match)
+    await require_built(services.data, caller.tenant, [(each.field, each.by.kind) for each in criteria])
     reading = await decide(services, caller, "search", purpose, fields, verb="read") if fields else None
     if reading is not None and not reading.granted:
         await require_all(services, caller, reading, "search")

@@ -26,6 +26,7 @@ from vault.requests.deadlines import with_deadlines
 from vault.requests.kind import kind_of
 from vault.requests.model import Approval
 from vault.retention.filter import over_values
+from vault.subjects.index_builds import index_name, unbuilt
 from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest, search_digest, unpack
 from vault.subjects.stand_in import stand_in
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
@@ -172,7 +173,10 @@ async def _by_external(services: Services, tenant: TenantId, given: Mapping[str,
 async def _by_email(services: Services, tenant: TenantId, given: object) -> dict[SubjectId, str | None]:
     """Search every field of the profile that holds an e-mail address and has an exact index."""
     people: dict[SubjectId, str | None] = {}
+    missing = await unbuilt(services.data, tenant)
     for field, index in _email_fields(services.policies.active(tenant).policy_set.catalogue):
+        if index_name(field, index.kind) in missing:
+            raise _TooWide  # a match among those to whom the index leads already would prove nothing about the others
         try:
             text = index_text(field.type, normalise(field, given))
         except ValueProblem:
