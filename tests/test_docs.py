@@ -33,7 +33,7 @@ from vault.settings import Oidc, Settings
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
-NOT_SETTINGS = {"CDV_DEBUG"}
+NOT_SETTINGS = {"CDV_DEBUG", "CDV_OPERATOR"}
 """Variables that the docs name and that are no settings."""
 EVERY_TYPE = "every type"
 TWO_COMMANDS = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vault.storage.batcher import Batcher
 
@@ -61,12 +62,25 @@ class Services:
         return batchers.setdefault(run, Batcher(run))
 
 
+OPERATOR_NAME: Final[ContextVar[str | None]] = ContextVar("operator_name", default=None)
+"""The name that the user of the command line states. Only the command line sets it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated, active principal and the id of its request. Step 1 of a read is done if there is one."""
+    """An authenticated, active principal and the id of its request. Step 1 of a read is done if there is one.
+
+    ``operator`` is the name that the user of the command line states. It is shown, and decides nothing.
+    """
 
     principal: Principal
     request_id: str
+    operator: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name for the audit log and for histories."""
+        return self.operator or self.principal.name
 
     @property
     def tenant(self) -> TenantId:

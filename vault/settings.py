@@ -218,7 +218,7 @@ def _sqlite(path: Path) -> str:
 def unknown_variables() -> list[str]:
     """Return a sentence for each variable of the environment that begins as a setting does, and is none."""
     known = {f"CDV_{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted({name for name in os.environ if name.startswith("CDV_")} - known - {"CDV_DEBUG"})
+    unknown = sorted({name for name in os.environ if name.startswith("CDV_")} - known - {"CDV_DEBUG", "CDV_OPERATOR"})
     return [f"{name} is no setting, and is ignored{_meant(name, known)}" for name in unknown]
 
 

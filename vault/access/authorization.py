@@ -74,7 +74,7 @@ def audit_entry(services: Services, caller: Caller, **facts: Any) -> Entry:
     return services.audit_log.entry(
         tenant=principal.tenant,
         principal=principal.id,
-        principal_name=principal.name,
+        principal_name=caller.name,
         request=caller.request_id,
         **facts,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from vault.context import Caller
+from vault.context import OPERATOR_NAME, Caller
 from vault.errors import NotAuthenticated, TooMany
 from vault.ids import DEFAULT_TENANT, THE_PERSON, PrincipalId, RoleName
 from vault.principals.principal import Principal
@@ -44,7 +44,7 @@ OPERATOR = UUID("00000000-0000-7000-8000-000000000001")
 def operator_caller(tenant: TenantId = DEFAULT_TENANT) -> Caller:
     """Return the caller of the command line."""
     principal = Principal(PrincipalId(OPERATOR), tenant, "command-line", "staff", (RoleName("operator"),))
-    return Caller(principal, "command-line")
+    return Caller(principal, "command-line", OPERATOR_NAME.get())
 
 
 class SignIns:

@@ -11,6 +11,8 @@ import typer
 
 from vault.cli.command import examples
 from vault.cli.lazy import LazyCommands
+from vault.context import OPERATOR_NAME
+from vault.ids import is_slug
 
 COMMANDS = {
     "init": (
@@ -115,6 +117,17 @@ app = typer.Typer(
 )
 
 
+RESERVED = frozenset({"vault", "the-person"})
+"""Names by which the audit log knows jobs and people themselves."""
+
+
+def _operator(typed: str) -> str:
+    """Read the name of an operator; raises BadParameter."""
+    if not is_slug(typed) or typed in RESERVED:
+        raise typer.BadParameter("write a name of a-z, 0-9, - and _, such as a staff number; not `vault`, `the-person`")
+    return typed
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -126,11 +139,24 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def start(
     context: typer.Context,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            envvar="CDV_OPERATOR",
+            parser=_operator,
+            help="Who you are, for the audit log: such as a staff number.",
+            show_default="command-line",
+        ),
+    ] = None,
     _version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Show the help where no command is named."""
+    stated = OPERATOR_NAME.set(operator)
+    context.call_on_close(lambda: OPERATOR_NAME.reset(stated))
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -52,7 +52,7 @@ async def apply_policies(services: Services, tenant: TenantId, policy_set: Polic
     """
     caller = operator_caller(tenant)
     async with services.data.transaction() as connection:
-        applied = await services.policies.record(connection, tenant, policy_set, caller.principal.name)
+        applied = await services.policies.record(connection, tenant, policy_set, caller.name)
         if applied.changed:
             entry = audit_entry(
                 services, caller, action="apply-policies", decision="allowed", policy=policy_set.version

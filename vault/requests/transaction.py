@@ -147,7 +147,7 @@ class RequestChange:
             before=before,
             after=self.request.state,
             by=mover.principal.id,
-            by_name=mover.principal.name,
+            by_name=mover.name,
             code=code,
             note=self.seal(f"note:{number}", note),
         )
