@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from vault.audit.log import Selection
 from vault.errors import NotFound
 from vault.recipients.store import NoticeQuery, list_notices
 from vault.requests.deadlines import default_jurisdiction, local_date
@@ -125,7 +126,7 @@ async def _overdue(services: Services, tenant: TenantId, now: datetime) -> int:
 
 async def _backups(services: Services, tenant: TenantId) -> tuple[datetime | None, datetime | None, bool]:
     """Return when a backup was last made, when one was last tried, and whether the last of either failed."""
-    page = await services.audit_log.entries(tenant, action="backup", limit=200)
+    page = await services.audit_log.entries(tenant, Selection(action="backup"), limit=200)
     done = [entry for entry in page.entries if entry.decision == "allowed"]
     made = next((datetime.fromisoformat(entry.at) for entry in done if entry.code is None), None)
     tried = next((datetime.fromisoformat(entry.at) for entry in done if entry.code == "verified"), None)

@@ -422,6 +422,25 @@ async def test_audit_entries_are_paged(node):
         problem(answer, 422, "invalid-body")
 
 
+async def test_audit_entries_are_filtered_by_purpose_decision_and_time(node):
+    subject = await node.create({"name": "Ada"})
+    await node.read("sales", subject, ["name"], "order-fulfilment")
+    await node.read("sales", subject, ["name"], "direct-marketing")
+
+    async def listed(**params):
+        answer = await node.call("dpo", "GET", "/v1/audit/entries", params={"action": "read", **params})
+        return [(entry["purpose"], entry["decision"]) for entry in answer.json()["entries"]]
+
+    assert await listed(purpose="order-fulfilment") == [("order-fulfilment", "allowed")]
+    (refused,) = await listed(purpose="direct-marketing")
+    assert await listed(decision=refused[1]) == [refused]
+    assert await listed(decision="failed") == []
+    assert len(await listed(since="2000-01-01T00:00:00Z")) == 2
+    assert await listed(until="2000-01-01T00:00:00Z") == []
+    for params in ({"decision": "maybe"}, {"since": "yesterday"}, {"until": "2026-01-01"}):
+        problem(await node.call("dpo", "GET", "/v1/audit/entries", params=params), 422, "invalid-body")
+
+
 async def test_failed_sign_ins_do_not_flood_the_log(sqlite_node, clock):
     for _ in range(65):
         problem(await sqlite_node.call(None, "GET", "/v1/catalogue"), 401, "not-authenticated")

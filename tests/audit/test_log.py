@@ -6,13 +6,15 @@ import asyncio
 import hashlib
 import json
 import re
+from datetime import UTC, datetime
+from uuid import UUID
 
 import asyncpg
 import pytest
 from sqlalchemy import event, select, text
 
 from vault.audit.entry import EntryRefused
-from vault.audit.log import ENTRY, FEW, SUBJECTS_A_COMMIT, AuditLog
+from vault.audit.log import ENTRY, FEW, SUBJECTS_A_COMMIT, AuditLog, Selection
 from vault.errors import Unavailable
 from vault.ids import new_id, random_id
 from vault.storage.database import Database
@@ -105,9 +107,9 @@ async def test_an_entry_is_found_by_each_of_its_subjects_and_by_no_other(ledger,
     async with database.transaction() as connection:
         await ledger.append_in(connection, [other])
     for subject in {subjects[0], subjects[size // 2], subjects[-1]}:
-        assert (await ledger.entries("default", subject=subject)).entries == [entry]
-        assert (await ledger.entries("other", subject=subject)).entries == [other]
-    assert (await ledger.entries("default", subject=random_id())).entries == []
+        assert (await ledger.entries("default", Selection(subject=subject))).entries == [entry]
+        assert (await ledger.entries("other", Selection(subject=subject))).entries == [other]
+    assert (await ledger.entries("default", Selection(subject=random_id()))).entries == []
 
 
 async def test_a_subject_in_batches_and_alone_finds_all_entries_in_order(ledger):
@@ -116,7 +118,7 @@ async def test_a_subject_in_batches_and_alone_finds_all_entries_in_order(ledger)
         made(ledger, subjects=(whom, *(random_id() for _ in range(others)))) for others in (0, FEW, 3, 200, 0, 50)
     ]
     await asyncio.gather(*(ledger.append(entry) for entry in entries))
-    result = (await ledger.entries("default", subject=whom)).entries
+    result = (await ledger.entries("default", Selection(subject=whom))).entries
     assert result == sorted(entries, key=lambda entry: entry.id, reverse=True)
 
 
@@ -167,7 +169,7 @@ async def test_an_entry_in_a_transaction_is_committed_with_the_change_or_not_at_
             await connection.execute(text("DELETE FROM audit_subject"))  # the change
             await ledger.append_in(connection, [made(ledger, code="NOT A CODE")])
     assert [row.id for row in await rows(data_url)] == [kept.id]
-    assert (await ledger.entries("default", subject=kept.subjects[0])).entries == [kept]
+    assert (await ledger.entries("default", Selection(subject=kept.subjects[0]))).entries == [kept]
 
 
 async def test_pages_are_newest_first_without_gaps_or_repeats(ledger, clock):
@@ -201,7 +203,7 @@ async def test_entries_are_filtered_by_person_principal_and_action(ledger):
         await ledger.append(entry)
 
     async def found(**filters):
-        return (await ledger.entries("default", **filters)).entries
+        return (await ledger.entries("default", Selection(**filters))).entries
 
     assert await found() == [stranger, about_bob, batch, read]
     assert await found(subject=ada) == [batch, read]
@@ -213,19 +215,107 @@ async def test_entries_are_filtered_by_person_principal_and_action(ledger):
     assert await found(subject=random_id()) == []
 
 
+async def test_entries_are_filtered_by_purpose_decision_and_time(ledger, clock):
+    moments, entries = [], []
+    for purpose, decision in (("care", "allowed"), ("ads", "denied"), ("care", "denied"), (None, "failed")):
+        clock.advance(seconds=60)
+        moments.append(clock.now())
+        entry = made(ledger, id=_id_at(clock.now()), purpose=purpose, decision=decision)
+        await ledger.append(entry)
+        entries.append(entry)
+    first, second, third, fourth = entries
+
+    async def found(**filters):
+        return (await ledger.entries("default", Selection(**filters))).entries
+
+    assert await found(purpose="care") == [third, first]
+    assert await found(purpose="care", decision="denied") == [third]
+    assert await found(decision="allowed") == [first]
+    assert await found(decision="denied") == [third, second]
+    assert await found(since=moments[1]) == [fourth, third, second]
+    assert await found(until=moments[1]) == [first]
+    assert await found(since=moments[1], until=moments[3]) == [third, second]
+    assert await found(since=moments[3], until=moments[0]) == []
+    page = await ledger.entries("default", Selection(since=moments[1], until=moments[3]), limit=1)
+    assert (page.entries, page.next) == ([third], third.id)
+    page = await ledger.entries("default", Selection(since=moments[1], until=moments[3]), before=page.next)
+    assert page.entries == [second]
+    page = await ledger.entries("default", Selection(since=moments[1]), after=first.id)
+    assert page.entries == [second, third, fourth]
+    assert await found(since=datetime(1, 1, 2, tzinfo=UTC), until=datetime(9999, 12, 30, tzinfo=UTC)) == entries[::-1]
+
+
+async def test_a_period_is_right_however_many_entries_it_has(ledger, clock, monkeypatch):
+    """A short period is looked up by its ids, a longer one is walked in the order of the log: both find the same."""
+    entries = []
+    for _ in range(6):
+        clock.advance(seconds=60)
+        entries.append(made(ledger, id=_id_at(clock.now())))
+        await ledger.append(entries[-1])
+    since = datetime.fromisoformat(entries[2].at)
+    for short in (0, 4, 6, 10_000):
+        monkeypatch.setattr("vault.audit.log.SHORT", short)
+        assert (await ledger.entries("default", Selection(since=since))).entries == entries[:1:-1]
+        page = await ledger.entries("default", Selection(since=since), after=entries[3].id)
+        assert page.entries == entries[4:]
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({"principal": new_id()}, "ix_audit_entry_tenant_id_principal_id_number"),
+        ({"purpose": "care"}, "ix_audit_entry_tenant_id_purpose_number"),
+        ({"action": "backup"}, "ix_audit_entry_tenant_id_action_number"),
+        ({"decision": "denied"}, "ix_audit_entry_tenant_id_decision_number"),
+        ({"since": datetime(2020, 1, 1, tzinfo=UTC), "until": datetime(2020, 1, 2, tzinfo=UTC)}, "key"),
+        ({}, "ix_audit_entry_tenant_id_number"),
+    ],
+    ids=str,
+)
+async def test_what_is_rare_is_found_by_an_index(ledger, database, filters, index):
+    """Among many entries, none of which is meant, the database does not walk through the log."""
+    facts = {"principal": new_id(), "purpose": "sales", "action": "read"}
+    async with database.transaction() as connection:
+        await ledger.append_in(connection, [made(ledger, **facts) for _ in range(5_000)])
+    if database.dialect == "postgresql":
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql("ANALYZE audit_entry")
+    statements = []
+
+    def heard(_connection, _cursor, statement, parameters, _context, _many):
+        statements.append((statement, parameters))
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", heard)
+    assert len((await ledger.entries("default", Selection(**filters))).entries) == (50 if not filters else 0)
+    statement, parameters = next(pair for pair in reversed(statements) if "audit_entry.body" in pair[0])
+    async with database.reading() as connection:
+        verb = "EXPLAIN" if database.dialect == "postgresql" else "EXPLAIN QUERY PLAN"
+        plan = "\n".join(str(row) for row in await connection.exec_driver_sql(f"{verb} {statement}", parameters))
+    key = "pk_audit_entry" if "pk_audit_entry" in plan else "audit_entry_pkey"
+    key = "sqlite_autoindex_audit_entry_1" if database.dialect == "sqlite" else key
+    assert (key if index == "key" else index) in plan
+    assert "Seq Scan" not in plan
+    assert "SCAN audit_entry" not in plan
+
+
+def _id_at(moment):
+    """Return an id as an entry of this moment has it: ids have the clock of the machine, and not that of the test."""
+    return UUID(int=(int(moment.timestamp() * 1000) << 80) | (new_id().int & ((1 << 80) - 1)))
+
+
 async def test_a_batch_is_found_by_each_of_its_people(ledger):
     people = [random_id() for _ in range(1_000)]
     batch = made(ledger, subjects=tuple(people))
     await ledger.append(batch)
     for person in (people[0], people[499], people[999]):
-        assert (await ledger.entries("default", subject=person)).entries == [batch]
+        assert (await ledger.entries("default", Selection(subject=person))).entries == [batch]
 
 
 async def test_a_subject_that_is_named_twice_is_stored_once(ledger):
     person = random_id()
     entry = made(ledger, subjects=(person, person))
     await ledger.append(entry)
-    assert (await ledger.entries("default", subject=person)).entries == [entry]
+    assert (await ledger.entries("default", Selection(subject=person))).entries == [entry]
 
 
 async def test_tenants_see_their_own_entries_only(ledger):
@@ -234,8 +324,8 @@ async def test_tenants_see_their_own_entries_only(ledger):
     theirs = ledger.entry(id=same, tenant="theirs", action="read", decision="denied", principal=who, subjects=(whom,))
     await asyncio.gather(ledger.append(ours), ledger.append(theirs))
     for filters in ({}, {"subject": whom}, {"principal": who}, {"action": "read"}):
-        assert (await ledger.entries("ours", **filters)).entries == [ours]
-        assert (await ledger.entries("theirs", **filters)).entries == [theirs]
+        assert (await ledger.entries("ours", Selection(**filters))).entries == [ours]
+        assert (await ledger.entries("theirs", Selection(**filters))).entries == [theirs]
 
 
 async def test_two_audit_logs_on_one_database_are_the_same_log(ledger, clock, data_url):
@@ -247,7 +337,7 @@ async def test_two_audit_logs_on_one_database_are_the_same_log(ledger, clock, da
     await other_node.close()
 
 
-async def _plan_of(ledger, **filters):
+async def _plan_of(ledger, place=None, **filters):
     """Ask for a page; returns how the database finds its entries, and how many others it looks at."""
     statements = []
 
@@ -259,7 +349,7 @@ async def _plan_of(ledger, **filters):
     engine = database._engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     try:
-        page = await ledger.entries("default", **filters)
+        page = await ledger.entries("default", Selection(**filters), **(place or {}))
     finally:
         event.remove(engine, "before_cursor_execute", note)
     ((statement, parameters),) = statements
@@ -286,7 +376,7 @@ async def test_a_rare_action_is_found_without_a_walk_through_the_log(ledger, dat
             await connection.exec_driver_sql("ANALYZE audit_entry")
     place = {"newest": {}, "before": {"before": last.id}, "after": {"after": first.id}}[way]
 
-    found, plan, looked = await _plan_of(ledger, action="read-audit", **place)
+    found, plan, looked = await _plan_of(ledger, place, action="read-audit")
 
     assert found == (rare if way == "after" else rare[::-1])
     assert "ix_audit_entry_tenant_id_action_number" in plan, plan

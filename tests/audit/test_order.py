@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import text
 
-from vault.audit.log import BEGINNING, ENTRY, AuditLog
+from vault.audit.log import BEGINNING, ENTRY, AuditLog, Selection
 from vault.errors import InvalidInput
 from vault.ids import new_id, random_id
 from vault.storage.database import Database
@@ -42,7 +42,7 @@ async def _append(ledger, database, place, *entries):
 async def _followed(ledger, after=BEGINNING, **filters):
     """Read on after an entry, a few entries at a time."""
     results = []
-    while page := (await ledger.entries("default", after=after, limit=2, **filters)).entries:
+    while page := (await ledger.entries("default", after=after, limit=2, selection=Selection(**filters))).entries:
         results += page
         after = page[-1].id
     return results
@@ -51,7 +51,7 @@ async def _followed(ledger, after=BEGINNING, **filters):
 async def _paged(ledger, **filters):
     result, before = [], None
     while True:
-        page = await ledger.entries("default", before=before, limit=2, **filters)
+        page = await ledger.entries("default", before=before, limit=2, selection=Selection(**filters))
         result += page.entries
         if page.next is None:
             return result
@@ -198,13 +198,18 @@ async def test_entries_from_before_the_numbers_are_in_the_order_of_their_ids(dat
                         "INSERT INTO audit_entry (tenant_id, id, at, action, decision, body, leaf)"
                         " VALUES (:tenant, :id, :at, 'read', 'allowed', :body, :body)"
                     ).bindparams(),
-                    {"tenant": tenant, "id": _raw(database, entry), "at": _moment(database, clock), "body": b"-"},
+                    {
+                        "tenant": tenant,
+                        "id": _raw(database, entry),
+                        "at": _moment(database, clock),
+                        "body": b'{"purpose":"care"}',
+                    },
                 )
         monkeypatch.undo()
         await upgrade(database, "data")
         async with database.reading() as connection:
             ordered = await connection.execute(ENTRY.select().order_by(ENTRY.c.number))
-            assert [row.id for row in ordered] == ids
+            assert [(row.id, row.purpose) for row in ordered] == [(entry, "care") for entry in ids]
         ledger = AuditLog(database, clock)
         newer = _made(ledger, clock, set_back=1)
         await ledger.append(newer)

@@ -110,6 +110,7 @@ async def naive_read(services, caller: Caller, ask: Ask):
                 principal_id=created.principal,
                 action="read",
                 decision="allowed",
+                purpose=ask.purpose,
                 body=text,
                 leaf=leaf_hash(text),
             )

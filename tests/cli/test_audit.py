@@ -69,9 +69,62 @@ def test_audit_tail_by_subject(in_vault, vault_folder):
         ("read", "web-shop"),
     ]
     text = in_vault.ok("audit", "tail", "--subject", ada, "--action", "read")
-    assert "for order-fulfilment  shown profile.name.clear  1 person" in text
+    assert "read profile.name.clear  for order-fulfilment  1 person" in text
     assert "Ada" not in text
     assert in_vault.ok("audit", "tail", "--subject", "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1d") == ""
+
+
+def test_audit_tail_says_what_was_done(in_vault, vault_folder):
+    make_and_read(vault_folder)
+    lines = in_vault.ok("audit", "tail", "--app", "web-shop").splitlines()
+    assert [line.split(maxsplit=4)[4] for line in lines] == [
+        "created with profile.name.clear  for order-fulfilment  1 person",
+        "created with profile.name.clear  for order-fulfilment  1 person",
+        "read profile.name.clear  for order-fulfilment  1 person",
+    ]
+
+
+def test_audit_tail_by_app_purpose_decision_and_time(in_vault, vault_folder):
+    make_and_read(vault_folder)
+
+    def shown(*args):
+        return [entry["action"] for entry in entries(in_vault.ok("audit", "tail", "--json", *args))]
+
+    shops = ["create", "create", "read"]
+    assert shown("--app", "web-shop") == shops
+    (principal,) = {
+        entry["principal"] for entry in entries(in_vault.ok("audit", "tail", "--json", "--app", "web-shop"))
+    }
+    assert shown("--app", principal) == shops
+    assert shown("--purpose", "order-fulfilment") == shops
+    assert shown("--purpose", "marketing") == []
+    assert shown("--app", "web-shop", "--decision", "allowed") == shops
+    assert shown("--app", "web-shop", "--decision", "denied") == []
+    assert shown("--app", "web-shop", "--since", "1d ago") == shops
+    assert shown("--app", "web-shop", "--until", "1d ago") == []
+    assert "add-tenant" in shown("--app", "command-line")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--app", "nobody"), "there is no app of this name"),
+        (("--purpose", "A b"), "a purpose is a name of purposes.toml"),
+        (("--decision", "maybe"), "denied"),
+        (("--since", "yesterday"), "write 3d ago"),
+        (("--follow", "--until", "1d"), "--follow has no end"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_audit_tail_says_which_filters_there_are(in_vault, args, words):
+    result = in_vault("audit", "tail", *args)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_audit_tail_shows_the_forms_of_time_in_its_help(cdv):
+    text = " ".join(cdv("audit", "tail", "--help").stdout.replace("│", " ").split())
+    assert "3d ago, 2027-01-31 (UTC) or 2027-01-31T12:00:00Z" in text
 
 
 def test_audit_tail_rejects_unknown_actions(in_vault):

@@ -56,7 +56,7 @@ CLASSES: dict[str, list[Part]] = {
     "audit_entry": [
         free(
             "the audit log records what was done, and decides nothing",
-            *("tenant_id", "id", "at", "principal_id", "action", "decision", "body", "leaf", "number"),
+            *("tenant_id", "id", "at", "principal_id", "action", "decision", "purpose", "body", "leaf", "number"),
         ),
     ],
     "audit_subject": [

@@ -322,5 +322,13 @@ def id_before(moment: datetime) -> UUID:
     The id and the time of an entry are taken one after the other. The margin of a day allows for an adjusted clock; ids
     of a process never go back, so they are not behind the times.
     """
-    milliseconds = int(moment.timestamp() * 1000)
-    return UUID(int=max(0, (milliseconds << 80) - MARGIN))
+    return _id_at(moment, -MARGIN)
+
+
+def id_after(moment: datetime) -> UUID:
+    """Return an id that is greater than those of all entries before a moment, with the same margin."""
+    return _id_at(moment, MARGIN)
+
+
+def _id_at(moment: datetime, margin: int) -> UUID:
+    return UUID(int=min(max(0, (int(moment.timestamp() * 1000) << 80) + margin), (1 << 128) - 1))

@@ -6,14 +6,15 @@ The log fails closed: a call that cannot be recorded is refused.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Index, LargeBinary, String, literal, select
+from sqlalchemy import Index, LargeBinary, String, func, literal, select, text
 from sqlalchemy.exc import IntegrityError
 
-from vault.audit.entry import KINDS, Entry, checked, decode, disclosure_of, id_before, leaf_hash, use_of
+from vault.audit.entry import KINDS, Entry, checked, decode, disclosure_of, id_after, id_before, leaf_hash, use_of
 from vault.audit.order import PATIENCE, last_settled
 from vault.audit.refusals import Refusals
 from vault.clock import rfc3339
@@ -23,16 +24,19 @@ from vault.storage.batcher import Batcher
 from vault.storage.columns import DataTable, Id, Ids, Moment, Number, column, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Table
+    from sqlalchemy import ColumnElement, Table, TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Disclosure, Use
     from vault.clock import Clock
     from vault.ids import TenantId
     from vault.storage.database import Database
+
+
+NOT_ALLOWED: Final = "decision <> 'allowed'"
 
 
 class AuditEntry(DataTable, table=True):
@@ -42,6 +46,15 @@ class AuditEntry(DataTable, table=True):
     __table_args__ = (
         Index("ix_audit_entry_tenant_id_number", "tenant_id", "number", unique=True),
         Index("ix_audit_entry_tenant_id_action_number", "tenant_id", "action", "number"),
+        Index("ix_audit_entry_tenant_id_principal_id_number", "tenant_id", "principal_id", "number"),
+        Index("ix_audit_entry_tenant_id_purpose_number", "tenant_id", "purpose", "number"),
+        # Nearly all entries are of allowed calls: those are found without an index, and cost none.
+        Index(
+            "ix_audit_entry_tenant_id_decision_number",
+            *("tenant_id", "decision", "number"),
+            sqlite_where=text(NOT_ALLOWED),
+            postgresql_where=text(NOT_ALLOWED),
+        ),
     )
 
     tenant_id: str = column(String(64), primary_key=True)
@@ -50,6 +63,7 @@ class AuditEntry(DataTable, table=True):
     principal_id: UUID | None = column(Id, nullable=True)
     action: str = column(String(32))
     decision: str = column(String(16))
+    purpose: str | None = column(String(64), nullable=True)
     body: bytes = column(LargeBinary)
     leaf: bytes = column(LargeBinary(32))
     number: int = column(Number)
@@ -102,6 +116,9 @@ DISCLOSURES_AT_A_TIME = 1_000
 DISCLOSING = ("read", "list", "search", "download-package")
 """The actions that show data; a package shows everything in it."""
 
+SHORT: Final = 10_000
+"""A period of at most so many entries is read whole; a longer one in the order of the log, until a page is full."""
+
 MOST_IN_FLIGHT = 1_000_000
 """Most entries in one commit. None is left for a second commit, which the deadline would not cover."""
 
@@ -115,6 +132,59 @@ class Page(NamedTuple):
 
     entries: list[Entry]
     next: EntryId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which entries to list; what is None admits all.
+
+    Attributes:
+        since: the first moment of the entries.
+        until: the moment before which they are.
+    """
+
+    subject: Pseudonym | None = None
+    principal: UUID | None = None
+    action: str | None = None
+    purpose: str | None = None
+    decision: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def window(self) -> list[ColumnElement[bool]]:
+        """Return conditions on ids that all entries of the period meet, and few others: those of a day around it."""
+        conditions = []
+        if self.since is not None:
+            conditions.append(ENTRY.c.id >= id_before(self.since))
+        if self.until is not None:
+            conditions.append(ENTRY.c.id < id_after(self.until))
+        return conditions
+
+    def conditions(self) -> list[ColumnElement[bool] | TextClause]:
+        """Return the conditions on an entry, without that on its subjects."""
+        # The entries of a person are few and found by their ids. Those of an app or an action may be most of the log, and
+        # SQLite would walk through them all because they are in order: an expression keeps it from their indexes.
+        column_of: Callable[[Any], Any] = (lambda found: found) if self.subject is None else _without_index
+        columns = {"principal_id": self.principal, "action": self.action, "purpose": self.purpose}
+        conditions: list[ColumnElement[bool] | TextClause] = [
+            column_of(ENTRY.c[name]) == value for name, value in columns.items() if value is not None
+        ]
+        if self.decision is not None:
+            conditions.append(column_of(ENTRY.c.decision) == self.decision)
+            if self.decision != "allowed" and self.subject is None:
+                conditions.append(text(NOT_ALLOWED))  # as the index has it, or it is not used
+        if self.since is not None:
+            conditions.append(ENTRY.c.at >= self.since)
+        if self.until is not None:
+            conditions.append(ENTRY.c.at < self.until)
+        return [*conditions, *self.window()]
+
+
+def _without_index(found: Any) -> Any:
+    return func.coalesce(found, found)
+
+
+EVERYTHING: Final = Selection()
 
 
 class _Rows(NamedTuple):
@@ -197,15 +267,13 @@ class AuditLog:
     async def entries(
         self,
         tenant: TenantId,
+        selection: Selection = EVERYTHING,
         *,
-        subject: Pseudonym | None = None,
-        principal: UUID | None = None,
-        action: str | None = None,
         before: EntryId | None = None,
         after: EntryId | None = None,
         limit: int = 50,
     ) -> Page:
-        """List a tenant's entries in the order of the log, filtered by subject, principal or action.
+        """List those of a tenant's entries that are selected, in the order of the log.
 
         They are the newest first, optionally those before an entry; or those after an entry, the oldest first. What
         readers may rely on is said in :mod:`vault.audit.order`.
@@ -214,24 +282,19 @@ class AuditLog:
             InvalidInput: the log has no entry with the id of ``before`` or ``after``.
         """
         last = await last_settled(self._database, patience=self._patience)
-        ordered = ENTRY.c.number.desc() if after is None else ENTRY.c.number
-        statement = select(ENTRY.c.body).where(ENTRY.c.tenant_id == tenant).order_by(ordered)
-        if last is not None:
-            statement = statement.where(ENTRY.c.number <= last)
-        if subject is not None:
-            statement = statement.where(ENTRY.c.id.in_(self._naming(tenant, subject)))
-        if principal is not None:
-            statement = statement.where(ENTRY.c.principal_id == principal)
-        if action is not None:
-            # The entries of a person are few and found by their ids. An action's may be most of the log, and SQLite
-            # would walk through them all because they are in order: the sum keeps it from the index of actions.
-            of_action = ENTRY.c.action if subject is None else ENTRY.c.action + ""
-            statement = statement.where(of_action == action)
+        statement = select(ENTRY.c.body).where(ENTRY.c.tenant_id == tenant, *selection.conditions())
+        if selection.subject is not None:
+            statement = statement.where(ENTRY.c.id.in_(self._naming(tenant, selection.subject)))
         async with self._database.reading() as connection:
+            # A sum has no index: where the period has few entries, they are looked up by it, and then put in order.
+            number = ENTRY.c.number + 0 if await _is_short(connection, tenant, selection) else ENTRY.c.number
+            statement = statement.order_by(number.desc() if after is None else number)
+            if last is not None:
+                statement = statement.where(number <= last)
             if before is not None:
-                statement = statement.where(ENTRY.c.number < await _number_of(connection, tenant, before))
+                statement = statement.where(number < await _number_of(connection, tenant, before))
             if after is not None:
-                statement = statement.where(ENTRY.c.number > await _number_of(connection, tenant, after))
+                statement = statement.where(number > await _number_of(connection, tenant, after))
             bodies = (await connection.execute(statement.limit(limit + 1))).scalars().all()
         entries = [decode(body) for body in bodies[:limit]]
         return Page(entries, EntryId(entries[-1].id) if len(bodies) > limit else None)
@@ -331,6 +394,15 @@ class AuditLog:
         return alone if self._database.dialect == "sqlite" else alone.union_all(together)
 
 
+async def _is_short(connection: AsyncConnection, tenant: TenantId, selection: Selection) -> bool:
+    """Return whether a period is given and has few entries; ids alone are looked at."""
+    window = selection.window()
+    if not window:
+        return False
+    ids = select(ENTRY.c.id).where(ENTRY.c.tenant_id == tenant, *window).order_by(ENTRY.c.id)
+    return (await connection.execute(ids.limit(1).offset(SHORT))).first() is None
+
+
 async def _number_of(connection: AsyncConnection, tenant: TenantId, entry: EntryId) -> int:
     if entry == BEGINNING:
         return 0
@@ -345,7 +417,10 @@ async def _number_of(connection: AsyncConnection, tenant: TenantId, entry: Entry
 def _rows(unchecked: Entry) -> _Rows:
     entry, at, body = checked(unchecked)
     return _Rows(
-        (entry.tenant, entry.id, at, entry.principal, entry.action, entry.decision, body, leaf_hash(body)),
+        (
+            *(entry.tenant, entry.id, at, entry.principal, entry.action, entry.decision, entry.purpose),
+            *(body, leaf_hash(body)),
+        ),
         # A batch may name a person twice, and their row in the index is unique.
         list(dict.fromkeys(entry.subjects)),
     )

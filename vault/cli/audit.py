@@ -6,24 +6,26 @@ import asyncio
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 from uuid import UUID
 
 import typer
 
-from vault.audit.entry import Action, encode
-from vault.audit.log import BEGINNING
+from vault.access.callers import JOBS, OPERATOR
+from vault.audit.entry import Action, Decision, encode
+from vault.audit.log import BEGINNING, Selection
+from vault.audit.wording import in_words
 from vault.cli.command import PAST_FORMS, TOP_LEVEL, Opener, Session, command, make_group, past
 from vault.cli.output import note
 from vault.cli.progress import time_bar
 from vault.cli.subject import option
+from vault.consent.double_opt_in import LINK
 from vault.errors import Misconfigured
 from vault.governance.processing_record import YEAR
 from vault.governance.processing_record import processing_record as make_record
-from vault.governance.query import PAGE_LIMIT, AuditQuery, read_audit
+from vault.governance.query import PAGE_LIMIT, AuditQuery, read_audit, selected
 from vault.governance.record_formats import write_record
-from vault.ids import EntryId, Pseudonym, SubjectId
-from vault.subjects.store import SubjectQuery
+from vault.ids import THE_PERSON, EntryId, SubjectId, is_slug
 from vault.wording import counted
 
 if TYPE_CHECKING:
@@ -34,30 +36,73 @@ if TYPE_CHECKING:
 SECONDS = 1.0
 """Interval at which `--follow` fetches new entries."""
 PAGE = 200
+OTHERS: Final = {"command-line": OPERATOR, "vault": JOBS, "the-person": THE_PERSON, "confirmation-link": LINK}
+"""Who is on the log beside apps and people who sign in."""
 
 group = make_group("cdv audit tail", "cdv audit tail --follow --action read")
 
 
-@command(group, "cdv audit tail -n 50 --action read", "cdv audit tail --follow --json")
+@command(
+    group,
+    "cdv audit tail -n 50 --app web-shop --action read --purpose marketing",
+    "cdv audit tail --decision denied --since 3d --until 2027-01-31",
+    "cdv audit tail --follow --json",
+)
 async def tail(
     session: Session,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="How many of the latest entries.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")] = False,
     subject: Annotated[UUID | None, option(help="Only entries about this person.")] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(metavar="APP", help="Only entries of this app or person: a name, or the id in `principal`."),
+    ] = None,
     action: Annotated[
         str | None, typer.Option(metavar="ACTION", help="Only entries of this action, such as read.")
     ] = None,
+    purpose: Annotated[str | None, typer.Option(metavar="PURPOSE", help="Only entries for this purpose.")] = None,
+    decision: Annotated[Decision | None, typer.Option(help="Only entries with this decision.")] = None,
+    since: Annotated[datetime | None, past(help=f"Only entries from then on: {PAST_FORMS}.")] = None,
+    until: Annotated[datetime | None, past(help=f"Only entries from before: {PAST_FORMS}.")] = None,
 ) -> None:
-    """Show the latest audit entries, the newest last. The reading itself is recorded too."""
+    """Show what was done: the latest audit entries, the newest last. The reading itself is recorded too."""
     if action is not None and action not in get_args(Action):
         raise typer.BadParameter(f"the actions are {', '.join(get_args(Action))}", param_hint="'--action'")
-    subject_id = None if subject is None else SubjectId(subject)
-    query = AuditQuery(subject=subject_id, action=action, limit=PAGE_LIMIT if follow else lines)
+    if purpose is not None and not is_slug(purpose):
+        raise typer.BadParameter("a purpose is a name of purposes.toml", param_hint="'--purpose'")
+    if follow and until is not None:
+        raise typer.BadParameter("--follow has no end", param_hint="'--until'")
+    principal = None if app is None else await _principal_of(session, app)
+    query = AuditQuery(
+        subject=None if subject is None else SubjectId(subject),
+        others=Selection(
+            principal=principal, action=action, purpose=purpose, decision=decision, since=since, until=until
+        ),
+        limit=PAGE_LIMIT if follow else lines,
+    )
     page = await read_audit(session.services, session.caller, query)
     for entry in reversed(page.entries[:lines]):
         _print(entry, as_json=session.as_json)
     if follow:
         await _Follower(session, query, EntryId(page.entries[0].id) if page.entries else BEGINNING).go_on()
+
+
+async def _principal_of(session: Session, app: str) -> UUID:
+    """Return the id of an app by its name, of those who have no key by theirs, or the id that was typed."""
+    try:
+        return UUID(app)
+    except ValueError:
+        pass
+    async with session.services.data.reading() as connection:
+        principals = await session.services.principals.list_principals(connection, session.tenant)
+    ids: dict[str, UUID] = {**OTHERS, **{principal.name: principal.id for principal in principals}}
+    if app not in ids:
+        raise typer.BadParameter(
+            "there is no app of this name; people who sign in with a token are found by the id that `--json` shows as"
+            " `principal`",
+            param_hint="'--app'",
+        )
+    return ids[app]
 
 
 class _Follower:
@@ -81,23 +126,12 @@ class _Follower:
 
     async def _new(self) -> list[Entry]:
         """Fetch some entries that are not printed yet, oldest first."""
-        page = await self._session.services.audit_log.entries(
-            self._session.tenant,
-            subject=await self._pseudonym(),
-            action=self._query.action,
-            after=self._last,
-            limit=PAGE,
-        )
+        services, tenant = self._session.services, self._session.tenant
+        selection = await selected(services, tenant, self._query)
+        page = await services.audit_log.entries(tenant, selection, after=self._last, limit=PAGE)
         if page.entries:
             self._last = EntryId(page.entries[-1].id)
         return page.entries
-
-    async def _pseudonym(self) -> Pseudonym | None:
-        subject, session = self._query.subject, self._session
-        if subject is None:
-            return None
-        (row,) = await session.services.subjects.find(SubjectQuery(session.tenant, (subject,), profile=False))
-        return Pseudonym(subject) if row is None else row.pseudonym
 
 
 def _print(entry: Entry, *, as_json: bool) -> None:
@@ -107,23 +141,7 @@ def _print(entry: Entry, *, as_json: bool) -> None:
     colour = {"allowed": typer.colors.GREEN, "denied": typer.colors.RED, "failed": typer.colors.RED}
     decision = typer.style(f"{entry.decision:7}", fg=colour.get(entry.decision, typer.colors.YELLOW))
     head = f"{entry.at[:19]}Z  {decision}  {entry.action:16}  {entry.principal_name or '-':20}"
-    typer.echo("  ".join([head, *_particulars(entry)]).rstrip())
-
-
-def _particulars(entry: Entry) -> list[str]:
-    """Return the parts of an entry other than principal, action and time."""
-    parts = [] if entry.purpose is None else [f"for {entry.purpose}"]
-    if entry.matched:
-        parts.append(f"by {', '.join(entry.matched)}")
-    if entry.fields:
-        parts.append(f"shown {', '.join(entry.fields)}")
-    if entry.refused:
-        parts.append("refused " + ", ".join(f"{name} ({code})" for name, code in entry.refused.items()))
-    if entry.code:
-        parts.append(entry.code)
-    if entry.subjects:
-        parts.append(counted(len(entry.subjects), "person", "people"))
-    return parts
+    typer.echo(f"{head}  {in_words(entry)}".rstrip())
 
 
 Format = Literal["json", "csv", "markdown"]

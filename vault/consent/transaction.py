@@ -168,7 +168,7 @@ class Change:
 
     def entries(self, action: Action) -> list[Entry]:
         """Build the audit entries: one for each event, and one if there were none."""
-        targets: list[tuple[str | None, UUID | None]] = [(event.purpose, event.id) for event in self.events]
+        said = [(event.kind, event.purpose, event.id) for event in self.events]
         return [
             audit_entry(
                 self.services,
@@ -176,11 +176,12 @@ class Change:
                 action=action,
                 decision="allowed",
                 purpose=purpose,
+                code=kind,
                 subjects=(self.pseudonym,),
                 target=target,
                 policy=self.policy_set.version,
             )
-            for purpose, target in targets or [(None, None)]
+            for kind, purpose, target in said or [(None, None, None)]
         ]
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.paging import check_page
 from vault.access.recording import audited
+from vault.audit.log import EVERYTHING, Selection
 from vault.errors import InvalidInput, NotFound
 from vault.governance.views import NoticeList, NoticeTranslation, NoticeVersion
 from vault.ids import Pseudonym
 from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from vault.audit.log import Page
     from vault.context import Caller, Services
-    from vault.ids import EntryId, SubjectId
+    from vault.ids import EntryId, SubjectId, TenantId
     from vault.policy.store import ActivePolicy
 
 PAGE_LIMIT: Final = 500
@@ -26,14 +25,27 @@ PAGE_LIMIT: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class AuditQuery:
-    """Which entries to list: those before or after an entry, by its id, and 1 to 500 of them."""
+    """Which entries to list: those before or after an entry, by its id, and 1 to 500 of them.
+
+    Attributes:
+        subject: the person whom they concern.
+        others: what else selects them.
+    """
 
     subject: SubjectId | None = None
-    principal: UUID | None = None
-    action: str | None = None
+    others: Selection = EVERYTHING
     before: EntryId | None = None
     after: EntryId | None = None
     limit: int = 50
+
+
+async def selected(services: Services, tenant: TenantId, query: AuditQuery) -> Selection:
+    """Return what a query selects, with the person's pseudonym in place of the id."""
+    if query.subject is None:
+        return query.others
+    (row,) = await services.subjects.find(SubjectQuery(tenant, (query.subject,), profile=False))
+    # An unknown id matches no entry.
+    return replace(query.others, subject=Pseudonym(query.subject) if row is None else row.pseudonym)
 
 
 @audited("read-audit")
@@ -50,18 +62,10 @@ async def read_audit(services: Services, caller: Caller, query: AuditQuery) -> P
     if query.before is not None and query.after is not None:
         raise InvalidInput("a page is before an entry or after one, not both", code="invalid-page")
     await require_permission(services, caller, "vault:audit", "read", audit_action="read-audit")
-    pseudonym = None
-    if query.subject is not None:
-        (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (query.subject,), profile=False))
-        pseudonym = Pseudonym(query.subject) if row is None else row.pseudonym  # an unknown id matches no entry
+    selection = await selected(services, caller.tenant, query)
+    pseudonym = selection.subject
     page = await services.audit_log.entries(
-        caller.tenant,
-        subject=pseudonym,
-        principal=query.principal,
-        action=query.action,
-        before=query.before,
-        after=query.after,
-        limit=query.limit,
+        caller.tenant, selection, before=query.before, after=query.after, limit=query.limit
     )
     entry = audit_entry(
         services,

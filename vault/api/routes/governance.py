@@ -13,6 +13,8 @@ from pydantic import BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep
 from vault.api.schemas import TEXT, Body, Instant, Purpose, error_responses, router_of
+from vault.audit.entry import Decision
+from vault.audit.log import Selection
 from vault.governance.processing_record import processing_record
 from vault.governance.query import AuditQuery, list_notices, read_audit, read_notice, read_policies
 from vault.governance.record_formats import FORMS, MEDIA_TYPES, Form, write_record
@@ -57,6 +59,10 @@ class AuditFilter(BaseModel):
     subject: UUID | None = None
     principal: UUID | None = None
     action: Annotated[str | None, Field(max_length=32)] = None
+    purpose: Purpose | None = None
+    decision: Decision | None = None
+    since: Annotated[Instant | None, Field(description="Only entries from this moment on.")] = None
+    until: Annotated[Instant | None, Field(description="Only entries from before this moment.")] = None
     before: Annotated[UUID | None, Field(description="Only entries before this one, newest first.")] = None
     after: Annotated[UUID | None, Field(description="Only entries after this one, oldest first.")] = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
@@ -180,8 +186,14 @@ async def entries(query: Annotated[AuditFilter, Query()], services: ServicesDep,
     """
     audit_query = AuditQuery(
         subject=None if query.subject is None else SubjectId(query.subject),
-        principal=query.principal,
-        action=query.action,
+        others=Selection(
+            principal=query.principal,
+            action=query.action,
+            purpose=query.purpose,
+            decision=query.decision,
+            since=query.since,
+            until=query.until,
+        ),
         before=None if query.before is None else EntryId(query.before),
         after=None if query.after is None else EntryId(query.after),
         limit=query.limit,
