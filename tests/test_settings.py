@@ -217,3 +217,17 @@ def test_unknown_variables_are_named_with_the_nearest_setting(monkeypatch):
     monkeypatch.setenv("CDV_WORKERS", "2")
     monkeypatch.setenv("CDV_DEBUG", "1")
     assert unknown_variables() == ["CDV_PROT is no setting, and is ignored; did you mean CDV_PORT?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CDV_REPO", None), ("CDV_HOME", None), ("CDV_USER", None), ("CDV_URL", None), ("CDV_TOKEN", None),
+        ("CDV_DIR", None), ("CDV_ROLE", None), ("CDV_DATABSE_URL", "CDV_DATABASE_URL"), ("CDV_WORKER", "CDV_WORKERS"),
+        ("CDV_LOGLEVEL", "CDV_LOG_LEVEL"), ("CDV_HOTS", "CDV_HOST"),
+    ],
+)  # fmt: skip
+def test_a_variable_is_like_a_setting_by_more_than_the_prefix_of_all(monkeypatch, name, meant):
+    monkeypatch.setenv(name, CANARY)
+    question = "" if meant is None else f"; did you mean {meant}?"
+    assert unknown_variables() == [f"{name} is no setting, and is ignored{question}"]

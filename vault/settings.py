@@ -22,9 +22,11 @@ from vault.errors import Misconfigured
 from vault.names import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 FILE = "cdv.toml"
+PREFIX = "CDV_"
+"""Of the variables of the environment that are settings."""
 FIRST = """\
 # Settings of this vault. Each can also be given as an environment variable, such as CDV_PORT.
 # docs/operating.md explains them all.
@@ -78,7 +80,7 @@ class Oidc(BaseModel):
 class Settings(BaseSettings):
     """The settings. Only bootstrap reads the environment; other modules get this object."""
 
-    model_config = SettingsConfigDict(env_prefix="CDV_", frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     vault: Path
     """The vault's folder."""
@@ -217,14 +219,18 @@ def _sqlite(path: Path) -> str:
 
 def unknown_variables() -> list[str]:
     """Return a sentence for each variable of the environment that begins as a setting does, and is none."""
-    known = {f"CDV_{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted({name for name in os.environ if name.startswith("CDV_")} - known - {"CDV_DEBUG", "CDV_OPERATOR"})
-    return [f"{name} is no setting, and is ignored{_meant(name, known)}" for name in unknown]
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted({name for name in os.environ if name.startswith(PREFIX)} - known - {"CDV_DEBUG", "CDV_OPERATOR"})
+    return [f"{name} is no setting, and is ignored{_meant(name)}" for name in unknown]
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    near = nearest(name, known)
-    return "" if near is None else f"; did you mean {near}?"
+def _meant(name: str) -> str:
+    """Ask whether another setting is meant; the prefix that all variables share does not make two of them alike."""
+    is_variable = name.startswith(PREFIX)
+    near = nearest(name.removeprefix(PREFIX).lower(), Settings.model_fields)
+    if near is None:
+        return ""
+    return f"; did you mean {f'{PREFIX}{near.upper()}' if is_variable else near}?"
 
 
 def _in_words(place: tuple[int | str, ...], kind: str, bounds: Mapping[str, Any], folder: Path) -> str:
@@ -233,7 +239,7 @@ def _in_words(place: tuple[int | str, ...], kind: str, bounds: Mapping[str, Any]
     variable = f"CDV_{setting.upper()}"
     where = f" ({variable})" if variable in os.environ else f" ({FILE}{_line_of(folder, setting)})"
     if kind == "extra_forbidden":
-        return f"{name}{where} is no setting{_meant(setting, Settings.model_fields) if len(place) == 1 else ''}"
+        return f"{name}{where} is no setting{_meant(setting) if len(place) == 1 else ''}"
     allowed = [f"one of {bounds['expected']}"] if kind == "literal_error" else []
     allowed += [words.format(bounds[bound]) for bound, words in _BOUNDS if bound in bounds]
     allowed += [_KINDS[kind]] if kind in _KINDS else []
