@@ -283,12 +283,18 @@ async def test_an_unknown_method_is_told_all_methods_of_the_path(sqlite_node):
     for path, operations in DOCUMENT["paths"].items():
         methods = {method.upper() for method in operations}
         concrete = re.sub(r"\{(\w+)\}", lambda part: "purchase" if part[1] == "collection" else str(uuid4()), path)
-        # To the framework these are ids of a GET: it asks who calls, and looks for such a notice.
-        other = path.startswith(("/v1/me/requests/{request}:", "/v1/notices/{notice}:"))
-        for method in {"GET", "PUT", "OPTIONS"} - methods - ({"GET"} if other else set()):
-            answer = await sqlite_node.call("dpo", method, concrete)
-            assert problem(answer, 405, "method-not-allowed"), path
-            assert set(answer.headers["allow"].split(", ")) == methods, (method, path)
+        for method in {"GET", "PUT", "OPTIONS"} - methods:
+            for role in ("dpo", None):  # a path has its methods for everybody: nobody is asked who they are
+                answer = await sqlite_node.call(role, method, concrete)
+                assert problem(answer, 405, "method-not-allowed"), path
+                assert set(answer.headers["allow"].split(", ")) == methods, (method, path)
+
+
+async def test_an_id_with_a_colon_that_is_no_action_is_an_id(sqlite_node):
+    """The hash of a notice has one, and an action that does not exist is an id that does not."""
+    problem(await sqlite_node.call("dpo", "GET", f"/v1/notices/sha256:{'0' * 64}"), 404, "notice-not-found")
+    problem(await sqlite_node.call("dpo", "GET", f"/v1/requests/{uuid4()}:bake"), 422, "invalid-body")
+    problem(await sqlite_node.call(None, "GET", f"/v1/requests/{uuid4()}:bake"), 401, "not-authenticated")
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,27 @@ def bare_app(vault: Vault) -> FastAPI:
     return app
 
 
+def _part_from_actions(routes: list[APIRoute]) -> None:
+    """Let no path of an id match what is an action there, such as ``…/{request}:approve``.
+
+    Otherwise another method of the action would be a call for that id: it would ask who calls, and look for the id.
+    """
+    actions: dict[str, set[str]] = {}
+    for route in routes:
+        path, colon, action = route.path.rpartition(":")
+        if colon and path.endswith("}"):
+            actions.setdefault(_without_names(path), set()).add(action)
+    for route in routes:
+        names = actions.get(_without_names(route.path))
+        if names:
+            before, segment, end = route.path_regex.pattern.rpartition("[^/]+)$")
+            route.path_regex = re.compile(f"{before}(?![^/]*:(?:{'|'.join(sorted(names))})$){segment}{end}")
+
+
+def _without_names(path: str) -> str:
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
 _ROUTERS: Final = (
     subjects.router,
     subjects.records_router,
@@ -95,6 +116,7 @@ _ROUTERS: Final = (
     governance.jobs_router,
     governance.operating_router,  # it asks for no caller and needs no policies
 )
+_part_from_actions([route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)])
 
 
 @functools.cache

@@ -162,8 +162,8 @@ class Selection:
 
     def conditions(self) -> list[ColumnElement[bool] | TextClause]:
         """Return the conditions on an entry, without that on its subjects."""
-        # The entries of a person are few and found by their ids. Those of an app or an action may be most of the log, and
-        # SQLite would walk through them all because they are in order: an expression keeps it from their indexes.
+        # The entries of a person are few and found by their ids. Those of an app or an action may be most of the log,
+        # and SQLite would walk through them all because they are in order: an expression keeps it from their indexes.
         column_of: Callable[[Any], Any] = (lambda found: found) if self.subject is None else _without_index
         columns = {"principal_id": self.principal, "action": self.action, "purpose": self.purpose}
         conditions: list[ColumnElement[bool] | TextClause] = [
