@@ -6,7 +6,6 @@ import os
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,8 +30,7 @@ from vault.storage.diagnosis import TITLES, VARIABLES, explained, place_of
 from vault.storage.migrate import is_current, upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from vault.backup.postgres_tools import PostgresTools
     from vault.consent.store import ConsentEvents
     from vault.crypto.providers import KeyProvider
+    from vault.health import Measured
     from vault.jobs.runner import Jobs
     from vault.lifecycle.personal_data import PersonalData
     from vault.lifecycle.restore_ledger import RestoreLedger
@@ -78,7 +77,7 @@ class Vault:
         self._keys = keys
         self._tombstones = tombstones
         self.periodic = PeriodicTasks()
-        self._figures: Callable[[datetime], dict[str, dict[str, float]]] = lambda _now: {}
+        self._measured: Measured | None = None
 
     def start_jobs(self) -> None:
         """Follow the policies and erasures of other nodes, and run jobs and periodic tasks."""
@@ -94,15 +93,15 @@ class Vault:
         start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services), self.periodic), delay=0.5)
 
     async def _measure(self) -> None:
-        from vault.health import figures, health_of
+        from vault.health import Measured
 
-        tenants = await self.services.keyring.tenants()
-        healths = [await health_of(self.services, tenant) for tenant in tenants]
-        self._figures = partial(figures, healths)
+        if self._measured is None:
+            self._measured = Measured(self.services, os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+        await self._measured.measure()
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return what is overdue, has failed or ends soon, as it was last measured; see :mod:`vault.health`."""
-        return self._figures(self.services.clock.now())
+        return {} if self._measured is None else self._measured.figures(self.services.clock.now())
 
     def databases(self) -> dict[Which, Database]:
         """Return the vault's databases by name."""
@@ -127,6 +126,8 @@ class Vault:
     async def close(self) -> None:
         """Stop the jobs and close the databases."""
         await self.periodic.stop()
+        if self._measured is not None:
+            self._measured.close()
         await self._close_services()
         await self.services.data.close()
         await self._keys.close()

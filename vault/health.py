@@ -6,10 +6,15 @@ of a person.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from vault.audit.log import Selection
 from vault.errors import NotFound
@@ -21,7 +26,7 @@ from vault.sweep.store import list_sweeps, sweep_under_way
 from vault.workflows import WORKFLOWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from vault.context import Services
     from vault.ids import TenantId
@@ -31,6 +36,7 @@ MOST: Final = 1000
 """Figures are counted up to this number: beyond it, only that there are many matters."""
 JOB_STATES: Final = ("waiting", "running", "failed")
 UNHEARD: Final = ("delivered", "waiting", "failed")
+HEALTH_FILE: Final = "health.json"
 UNHEARD_AFTER: Final = timedelta(days=7)
 """A notice that its app has not acknowledged for this time counts."""
 
@@ -62,7 +68,7 @@ class TenantHealth:
 
     policies_since: datetime | None
     overdue: int
-    jobs: Mapping[str, int]
+    jobs: dict[str, int]
     unheard: int
     to_confirm: bool
     last_sweep: datetime | None
@@ -70,6 +76,59 @@ class TenantHealth:
     last_trial: datetime | None
     last_failed: bool
     keys: tuple[KeyEnd, ...]
+
+
+class Measured:
+    """The figures of a vault as they were last measured: by one of the processes that share a port, for all of them.
+
+    Args:
+        shared: the folder of the processes that share a port; None if there is one process.
+    """
+
+    def __init__(self, services: Services, shared: str | None) -> None:
+        self._services = services
+        self._folder = None if shared is None else Path(shared)
+        self._healths: list[TenantHealth] = []
+        self._lock: int | None = None
+
+    async def measure(self) -> None:
+        """Read the figures, unless another process does it: it goes on until it ends, and then this one does."""
+        if self._folder is not None and not self._is_first(self._folder):
+            return
+        tenants = await self._services.keyring.tenants()
+        self._healths = [await health_of(self._services, tenant) for tenant in tenants]
+        if self._folder is not None:
+            unfinished = self._folder / "health.new"
+            unfinished.write_bytes(msgspec.json.encode(self._healths))
+            unfinished.replace(self._folder / HEALTH_FILE)
+
+    def figures(self, now: datetime) -> dict[str, dict[str, float]]:
+        """Return the figures; ages and ends are those of this moment."""
+        if self._folder is not None and self._lock is None:
+            try:
+                body = (self._folder / HEALTH_FILE).read_bytes()
+            except FileNotFoundError:  # nobody has measured yet
+                return {}
+            return figures(msgspec.json.decode(body, type=list[TenantHealth]), now)
+        return figures(self._healths, now) if self._healths else {}
+
+    def close(self) -> None:
+        """Leave it to another process to measure."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _is_first(self, folder: Path) -> bool:
+        """Return whether this process holds the lock of those who measure; the system frees that of a dead process."""
+        if self._lock is None:
+            lock = os.open(folder / "health.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                return False
+            self._lock = lock
+        return True
 
 
 async def health_of(services: Services, tenant: TenantId) -> TenantHealth:
