@@ -168,7 +168,9 @@ class Change:
 
     def entries(self, action: Action) -> list[Entry]:
         """Build the audit entries: one for each event, and one if there were none."""
-        said = [(event.kind, event.purpose, event.id) for event in self.events]
+        said: list[tuple[str | None, str | None, UUID | None]] = [
+            (event.kind, event.purpose, event.id) for event in self.events
+        ]
         return [
             audit_entry(
                 self.services,
