@@ -26,8 +26,9 @@ from vault.periodic import PeriodicTasks
 from vault.policy.example import FILE as CONTROLLER
 from vault.policy.example import controller_of
 from vault.storage.database import Database
-from vault.storage.diagnosis import TITLES, VARIABLES, explained, place_of
+from vault.storage.diagnosis import TITLES, VARIABLES, explained
 from vault.storage.migrate import is_current, upgrade
+from vault.storage.urls import place_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -19,13 +19,15 @@ from vault.bootstrap import databases_of, open_vault, policy_folder, provider_of
 from vault.clock import Clock
 from vault.errors import NotFound, PolicyInvalid, VaultError
 from vault.health import MOST, TenantHealth, health_of
+from vault.jobs.database import NEEDS
 from vault.letters.send import sender_of
 from vault.messaging.mail import Letter
 from vault.policy.example import example_left
 from vault.policy.policy_set import PolicySet
 from vault.storage.database import Database
-from vault.storage.diagnosis import TITLES, place_of
+from vault.storage.diagnosis import TITLES, require_jobs
 from vault.storage.migrate import is_current
+from vault.storage.urls import place_of
 from vault.views import OmitIfNone, View
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ async def examine(folder: Path, *, send_test: str | None = None) -> Examination:
         return Examination(checks=(_failed("settings", error), _skipped("all else", "without settings")))
     checks = [_settings(settings), _root_key(settings)]
     checks += [await _database(settings, which, url) for which, url in databases_of(settings).items()]
+    checks.append(await _jobs(settings))
     checks += _places(settings)
     checks += _space(settings)
     if any(check.state == "failed" for check in checks):
@@ -155,6 +158,15 @@ async def _database(settings: Settings, which: Which, url: str) -> Check:
     finally:
         await database.close()
     return _ok(name, where)
+
+
+async def _jobs(settings: Settings) -> Check:
+    name, url = f"the {TITLES['jobs']}", settings.jobs_url
+    try:
+        await require_jobs(url, settings.database_timeout, NEEDS)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _failed(name, error)
+    return _ok(name, place_of(url))
 
 
 def _file(name: str, path: str) -> Check | None:

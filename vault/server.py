@@ -21,7 +21,9 @@ from vault.api.app import create_app
 from vault.bootstrap import apply_folders, default_folder, open_vault, read_settings, shipped_policies
 from vault.errors import Misconfigured
 from vault.http.connection import Connection, Limits
+from vault.jobs.database import NEEDS
 from vault.policy.example import example_left
+from vault.storage.diagnosis import require_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,6 +236,7 @@ class _SharedFigures:
 async def _prepare(folder: Path) -> None:
     """Find faults while the operator is still at the terminal; put the folder's policies in force."""
     async with open_vault(folder) as vault:
+        await require_jobs(vault.settings.jobs_url, vault.settings.database_timeout, NEEDS)
         changed = await apply_folders(vault)
         active = vault.services.policies.all_active()
     for tenant, is_new in changed.items():

@@ -5,12 +5,19 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from tests.vaults import problem
 from vault.bootstrap import init_vault, open_vault
+from vault.cli.command import Session
+from vault.cli.requests import UNFINISHED, _jobs_of
 from vault.errors import Misconfigured, Unavailable
-from vault.storage.diagnosis import place_of
+from vault.ids import DEFAULT_TENANT
+from vault.jobs.database import NEEDS
+from vault.server import serve
+from vault.storage.diagnosis import require_jobs
+from vault.storage.urls import place_of
 
 PASSWORD = "hunter2-canary"
 NAMES = {"database_url": "main database", "keystore_url": "key store", "ledger_url": "ledger"}
@@ -104,3 +111,58 @@ async def test_a_main_database_in_use_is_refused_and_nothing_is_left_in_the_fold
 async def test_a_vault_is_made_however_slow_its_audit_log_is_to_answer(tmp_path):
     settings = await init_vault(tmp_path / "slow", audit_deadline=0.000_001)
     assert settings.audit_deadline == 0.000_001
+
+
+async def test_a_database_of_jobs_that_cannot_be_used_is_named_with_its_place_and_the_reason(postgres_place, tmp_path):
+    url = postgres_place.urls["database_url"]
+    await require_jobs(url, 5, NEEDS)
+    for wrong, reason in (
+        (elsewhere(url, path="/not_there"), 'database "not_there" does not exist'),
+        (f"postgresql://vault:{PASSWORD}@127.0.0.1:{refused_port()}/vault", "connect"),
+        (f"sqlite:///{tmp_path}/nowhere/jobs.sqlite", "there is no such file"),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            await require_jobs(wrong, 5, NEEDS)
+        assert caught.value.detail.startswith(f"the database of jobs ({place_of(wrong)}): ")
+        assert reason in caught.value.detail.lower()
+        assert "CDV_JOBS_DATABASE_URL" in caught.value.hint or wrong.startswith("sqlite")
+        assert PASSWORD not in f"{caught.value.detail} {caught.value.hint}"
+
+
+async def test_a_role_that_may_not_make_the_tables_of_jobs_is_refused_in_words(postgres_place):
+    url = postgres_place.urls["database_url"]
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("DROP ROLE IF EXISTS jobless")
+        await connection.execute("CREATE ROLE jobless LOGIN")
+        with pytest.raises(Unavailable, match="permission denied to create the schema cdv_jobs"):
+            await require_jobs(elsewhere(url, netloc="jobless@"), 5, NEEDS)
+        await connection.execute("CREATE SCHEMA cdv_jobs")
+        with pytest.raises(Unavailable, match="permission denied for schema cdv_jobs"):
+            await require_jobs(elsewhere(url, netloc="jobless@"), 5, NEEDS)
+    finally:
+        await connection.execute("DROP ROLE IF EXISTS jobless")
+        await connection.close()
+
+
+async def test_a_file_of_jobs_that_is_not_there_yet_is_made_later(tmp_path):
+    await require_jobs(f"sqlite:///{tmp_path}/jobs.sqlite", 5, NEEDS)
+    (tmp_path / "jobs.sqlite").write_bytes(b"no database at all, but long enough to be looked at as one" * 100)
+    with pytest.raises(Unavailable, match="file is not a database"):
+        await require_jobs(f"sqlite:///{tmp_path}/jobs.sqlite", 5, NEEDS)
+
+
+def test_a_server_does_not_start_without_its_database_of_jobs(sqlite_place, monkeypatch):
+    port = refused_port()
+    monkeypatch.setenv("CDV_JOBS_DATABASE_URL", f"postgresql://vault:{PASSWORD}@127.0.0.1:{port}/jobs")
+    with pytest.raises(Unavailable, match=rf"the database of jobs \(jobs at 127\.0\.0\.1:{port}\): ") as caught:
+        serve(sqlite_place.folder)
+    assert PASSWORD not in f"{caught.value.detail} {caught.value.hint}"
+
+
+async def test_the_list_of_jobs_names_the_database_that_does_not_answer(sqlite_place, monkeypatch):
+    port = refused_port()
+    url = f"postgresql://vault:{PASSWORD}@127.0.0.1:{port}/jobs"
+    async with open_vault(sqlite_place.folder, **sqlite_place.urls, jobs_database_url=url) as vault:
+        with pytest.raises(Unavailable, match=rf"the database of jobs \(jobs at 127\.0\.0\.1:{port}\): "):
+            await _jobs_of(Session(vault, as_json=True, tenant=DEFAULT_TENANT), states=UNFINISHED, limit=1)

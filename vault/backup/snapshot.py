@@ -91,7 +91,13 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 async def connect_postgres(url: str) -> asyncpg.Connection:
     """Connect to a PostgreSQL database; raises what the driver raises."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return await asyncpg.connect(plain, timeout=10, server_settings={"application_name": "cdv backup", "jit": "off"})
+    connection = await asyncpg.connect(plain, timeout=10, server_settings={"application_name": "cdv backup"})
+    try:
+        await connection.execute("SET jit = off")  # a pooler does not pass it on with the start of a connection
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 @contextmanager

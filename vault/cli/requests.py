@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -37,6 +37,7 @@ from vault.cli.subject import HELP, option
 from vault.errors import NotFound
 from vault.identity.verify import note_evidence
 from vault.ids import SubjectId
+from vault.jobs.runner import JobsUnavailable
 from vault.jobs.workflow import EndedJob
 from vault.requests import decide
 from vault.requests.decide import (
@@ -57,6 +58,7 @@ from vault.requests.store import RequestQuery, find_request
 from vault.requests.submit import Submission, submit_request
 from vault.requests.transaction import no_request
 from vault.requests.views import DecidedRequest, ExpiredRequests, RequestDetails
+from vault.storage.diagnosis import explained
 from vault.wording import counted
 from vault.workflows import OPEN as UNFINISHED
 from vault.workflows import REQUEST_WORKFLOWS, STATES, list_jobs, work_off
@@ -407,7 +409,7 @@ async def list_of_jobs(
 ) -> None:
     """List unfinished jobs."""
     states = STATES if every else UNFINISHED
-    jobs = (await list_jobs(session.services, session.caller, states=states, limit=limit)).jobs
+    jobs = await _jobs_of(session, states=states, limit=limit)
     hint = "A running server starts pending jobs within seconds; without one, run `cdv jobs run`."
     _show_jobs(session, jobs, then=hint if any(job.state == "pending" for job in jobs) else None)
 
@@ -418,10 +420,19 @@ async def show_job(
     job: Annotated[UUID, typer.Argument(metavar="ID", help="Id of the request or notice.")],
 ) -> None:
     """Show all jobs for one request or notice."""
-    jobs = (await list_jobs(session.services, session.caller, states=STATES, of=job, limit=500)).jobs
+    jobs = await _jobs_of(session, states=STATES, of=job, limit=500)
     if not jobs:
         raise NotFound("no job found for this id", hint="`cdv jobs list --all` names them")
     _show_jobs(session, jobs)
+
+
+async def _jobs_of(session: Session, **which: Any) -> list[Job]:
+    """List jobs; an error of their database says where it is, and the server's own reason."""
+    try:
+        return (await list_jobs(session.services, session.caller, **which)).jobs
+    except JobsUnavailable as error:
+        settings = session.vault.settings
+        raise await explained("jobs", settings.jobs_url, settings.database_timeout, error) from error
 
 
 @command(jobs_group, "cdv jobs run", "cdv jobs run --json", name="run")

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 
 SCHEMA: Final = "cdv_jobs"
+NEEDS: Final = (
+    f"DO $$ BEGIN IF to_regnamespace('{SCHEMA}') IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')"
+    f" THEN RAISE insufficient_privilege USING MESSAGE = 'permission denied to create the schema {SCHEMA}'; END IF;"
+    f" IF to_regnamespace('{SCHEMA}') IS NOT NULL AND NOT has_schema_privilege('{SCHEMA}', 'USAGE, CREATE')"
+    f" THEN RAISE insufficient_privilege USING MESSAGE = 'permission denied for schema {SCHEMA}'; END IF; END $$"
+)
+"""What fails on PostgreSQL where the vault's role may not make the tables of jobs."""
 CONNECTIONS: Final = 4
 """Connections that stay open; under load, as many again are opened."""
 LOCK_TIMEOUT: Final = 30

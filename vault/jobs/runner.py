@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 
 from vault import logs
 from vault.errors import Unavailable
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from vault.periodic import PeriodicTasks
 
 log = logs.get_logger()
+
+
+NOT_MADE: Final = ("42P01", "3F000")
+"""The states of PostgreSQL for a table and for a schema that does not exist."""
+
+
+class JobsUnavailable(Unavailable):
+    """The database of jobs does not answer."""
 
 
 class Jobs:
@@ -118,7 +126,7 @@ class Jobs:
         """List a tenant's started jobs, newest first; the arguments are those of :meth:`JobStore.jobs`.
 
         Raises:
-            Unavailable: the database of jobs does not answer.
+            JobsUnavailable: the database of jobs does not answer.
         """
         from vault.jobs.store import JobStore  # it imports the job engine
 
@@ -130,9 +138,9 @@ class Jobs:
                 store = JobStore(engine, self._database.schema)
                 return store.jobs(workflows, tenant, states=states, of=of, limit=limit)
             except DBAPIError as error:
-                if isinstance(error, ProgrammingError) or "no such table" in str(error.orig):
+                if getattr(error.orig, "sqlstate", None) in NOT_MADE or "no such table" in str(error.orig):
                     return []  # no job was ever started
-                raise Unavailable("the database of jobs does not answer", hint="try again in a moment") from None
+                raise JobsUnavailable("the database of jobs does not answer", hint="try again in a moment") from None
             finally:
                 engine.dispose()
 

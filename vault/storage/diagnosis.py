@@ -8,58 +8,88 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from sqlalchemy import make_url
 
 from vault.errors import Unavailable
 from vault.storage.failures import driver_failures
+from vault.storage.urls import is_postgres, place_of
 
 if TYPE_CHECKING:
     from vault.storage.migrate import Which
 
-TITLES: Final[dict[Which, str]] = {"data": "main database", "keys": "key store", "ledger": "ledger"}
+    Role = Which | Literal["jobs"]
+
+TITLES: Final[dict[Role, str]] = {
+    "data": "main database",
+    "keys": "key store",
+    "ledger": "ledger",
+    "jobs": "database of jobs",
+}
 """How errors call the databases."""
 LONGEST_REASON: Final = 300
 
 
-async def explained(which: Which, url: str, patience: float, error: Unavailable) -> Unavailable:
+async def explained(which: Role, url: str, patience: float, error: Unavailable) -> Unavailable:
     """Return the error of a database with its place, and with the reason that a new connection to it is given."""
-    reason = await _postgres_reason(url, patience) if _is_postgres(url) else _sqlite_reason(url)
-    said = f"the {TITLES[which]} ({place_of(url)}): {reason or error.detail}"
-    hint = f"look at {VARIABLES[which]}, and at the server's log" if _is_postgres(url) else error.hint
-    return Unavailable(said, hint=hint)
+    # The job engine makes its tables by itself.
+    reason = await _reason(url, patience, "" if which == "jobs" else "SELECT version_num FROM alembic_version")
+    hint = None if is_postgres(url) else error.hint
+    return _unusable(which, url, reason or error.detail, hint)
 
 
-VARIABLES: Final[dict[Which, str]] = {
+async def require_jobs(url: str, patience: float, needs: str) -> None:
+    """Require that the database of jobs can be used, or made if it is a file.
+
+    Args:
+        needs: a statement for PostgreSQL that fails where the vault's role may not do what it has to.
+
+    Raises:
+        Unavailable: it cannot; the error has its place, and the server's own reason.
+        Misconfigured: a pooler is in front of it that does not keep sessions.
+    """
+    if _is_to_be_made(url):
+        return
+    reason = await _reason(url, patience, needs)
+    if reason is not None:
+        raise _unusable("jobs", url, reason, "look at its owner and mode")
+
+
+def _is_to_be_made(url: str) -> bool:
+    file = Path(make_url(url).database or "")
+    return not is_postgres(url) and not file.exists() and file.parent.is_dir()
+
+
+def _unusable(which: Role, url: str, reason: str, hint: str | None) -> Unavailable:
+    if is_postgres(url):
+        hint = f"look at {VARIABLES[which]}, and at the server's log"
+        if which == "jobs":
+            hint += "; without that setting, jobs are in the main database's PostgreSQL"
+    return Unavailable(f"the {TITLES[which]} ({place_of(url)}): {reason}", hint=hint)
+
+
+async def _reason(url: str, patience: float, statement: str) -> str | None:
+    return await _postgres_reason(url, patience, statement) if is_postgres(url) else _sqlite_reason(url)
+
+
+VARIABLES: Final[dict[Role, str]] = {
     "data": "CDV_DATABASE_URL",
     "keys": "CDV_KEYSTORE_URL",
     "ledger": "CDV_LEDGER_URL",
+    "jobs": "CDV_JOBS_DATABASE_URL",
 }
 
 
-def place_of(url: str) -> str:
-    """Return where a database is: its file, or its name, host and port. A user's name and password are left out."""
-    parsed = make_url(url)
-    if not _is_postgres(url):
-        return str(parsed.database)
-    host = parsed.host or parsed.query.get("host") or "localhost"
-    return f"{parsed.database or 'its default'} at {host}:{parsed.port or parsed.query.get('port') or 5432}"
-
-
-def _is_postgres(url: str) -> bool:
-    return make_url(url).get_backend_name().startswith("postgres")
-
-
-async def _postgres_reason(url: str, patience: float) -> str | None:
-    """Connect, look for the vault's tables, and return what the server says against it."""
+async def _postgres_reason(url: str, patience: float, statement: str) -> str | None:
+    """Connect, run a statement, and return what the server says against it."""
     from vault.storage.postgres_driver import connect
 
     libpq = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     try:
         connection = await connect(libpq, patience)
         try:
-            await connection.execute("SELECT version_num FROM alembic_version")
+            await connection.execute(statement)
         finally:
             connection.terminate()
     except driver_failures() as error:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 from sqlalchemy.dialects import postgresql
 
+from vault.errors import Misconfigured
 from vault.storage.columns import Ids, brought
 from vault.storage.failures import driver_failures
+from vault.storage.urls import place_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
     from vault.storage.query import Fetched, Query
 
 Admit = Callable[[asyncpg.Connection], Awaitable[None]]
-SERVER_SETTINGS = {"application_name": "customer-data-vault", "jit": "off"}
-_LANE_SETTINGS = SERVER_SETTINGS | {
-    # Every statement of the hot path looks rows up by an index. A plan that was made while a table was small, or before
-    # its rows were counted, would go on reading all of it for as long as the connection lives.
-    "enable_seqscan": "off",
-}
+_NAMED: Final = {"application_name": "customer-data-vault"}
+"""What a connection says when it is opened: a pooler passes on no more than this."""
+_SETTINGS: Final = "SET jit = off"
+# Every statement of the hot path looks rows up by an index. A plan that was made while a table was small, or before its
+# rows were counted, would go on reading all of it for as long as the connection lives.
+_LANE_SETTINGS: Final = f"{_SETTINGS}; SET enable_seqscan = off"
+_ANOTHER_SERVER: Final = "CDV01"
+_WHO: Final = "SELECT pg_backend_pid()"
 VACUUM_SECONDS: Final = 1_800.0
 """A vacuum of a large table takes minutes; only the job waits for it."""
 FEW = 8
@@ -38,9 +42,61 @@ MOST_PREPARED: Final = 2_000
 
 async def connect(url: str, patience: float, command_timeout: float | None = None) -> asyncpg.Connection:
     """Open a connection that is not of the hot path; a command may take ``patience`` seconds too, by default."""
-    return await asyncpg.connect(
-        url, timeout=patience, command_timeout=command_timeout or patience, server_settings=SERVER_SETTINGS
+    connection = await asyncpg.connect(
+        url, timeout=patience, command_timeout=command_timeout or patience, server_settings=_NAMED
     )
+    try:
+        await _set_up(connection, url, patience, _SETTINGS)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+async def _set_up(connection: asyncpg.Connection, url: str, patience: float, settings: str) -> None:
+    """Set up the session of a new connection: one round trip, unless a pooler is in between.
+
+    Raises:
+        Misconfigured: there is a pooler in between that does not keep sessions.
+    """
+    # A pooler tells a process id of its own, and not that of the server which answers.
+    pooled = (
+        f"DO $$ BEGIN IF pg_backend_pid() <> {connection.get_server_pid()} THEN"
+        f" RAISE EXCEPTION USING ERRCODE = '{_ANOTHER_SERVER}', MESSAGE = 'pooled'; END IF; END $$"
+    )
+    try:
+        await connection.execute(f"{pooled}; {settings}")
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != _ANOTHER_SERVER:
+            raise
+        if not await _keeps_session(connection, url, patience):
+            raise Misconfigured(
+                f"a pooler in front of the database {place_of(url)} does not keep sessions (PgBouncer: pool_mode ="
+                " transaction or statement), which prepared statements and settings of a session need",
+                hint="set pool_mode = session for this database, or give the URL of the server itself",
+            ) from None
+        await connection.execute(settings)
+
+
+async def _keeps_session(connection: asyncpg.Connection, url: str, patience: float) -> bool:
+    """Return whether a pooler gives each connection a server of its own, until the connection ends.
+
+    Two connections take turns. Without sessions the second one gets the server that the first one used before, or the
+    first one another server than before.
+    """
+    other = await asyncpg.connect(url, timeout=patience, command_timeout=patience, server_settings=_NAMED)
+    try:
+        async with connection.transaction():
+            before = await connection.fetchval(_WHO)
+        async with other.transaction():
+            if await other.fetchval(_WHO) == before:
+                return False
+            async with connection.transaction():
+                return bool(await connection.fetchval(_WHO) == before)
+    except asyncpg.PostgresError:  # it mixes up prepared statements, or knows no transactions
+        return False
+    finally:
+        other.terminate()
 
 
 class PostgresLane:
@@ -130,11 +186,16 @@ class PostgresLane:
                     min_size=0,
                     max_size=self._size,
                     timeout=self._timeout,
-                    init=self._admit,
+                    init=self._start,
                     reset=_keep_as_it_is,
-                    server_settings=_LANE_SETTINGS,
+                    server_settings=_NAMED,
                 )
             return self._pool
+
+    async def _start(self, connection: asyncpg.Connection) -> None:
+        await _set_up(connection, self._url, self._timeout, _LANE_SETTINGS)
+        if self._admit is not None:
+            await self._admit(connection)
 
 
 async def _keep_as_it_is(_connection: asyncpg.Connection) -> None:
