@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from vault.cli.demo import may_pause, pressed_key
+from vault.bootstrap import read_settings
+from vault.cli.demo import _make_vault, may_pause, pressed_key
 from vault.cli.demo.customers import LOCALES, Generator
 from vault.cli.demo.screens import App, Exchange, asked, gist, in_brief
-from vault.cli.demo.stage import make_console
-from vault.cli.demo.story import CHAPTERS
+from vault.cli.demo.stage import ANSWER_TIMEOUT, make_console
+from vault.cli.demo.story import CHAPTERS, JOB_TIMEOUT
 
 ROWS, COLUMNS = 24, 80
 """A small terminal."""
@@ -95,6 +96,16 @@ def test_tour_takes_one_screen_a_chapter_and_leaves_only_the_customers_page(begi
     assert "The tour took " in out
     assert list((tmp_path / "here").iterdir()) == [page]
     assert left_behind(tmp_path) == []
+
+
+async def test_a_tour_goes_on_however_slow_the_disk_is(tmp_path):
+    """The vault of a tour waits for its log and databases; the tour waits longer, so that it shows what they say."""
+    await _make_vault(tmp_path / "tour")
+    settings = read_settings(tmp_path / "tour")
+    assert settings.audit_deadline >= 30
+    assert settings.database_timeout >= 30
+    assert settings.audit_deadline <= settings.request_deadline < ANSWER_TIMEOUT
+    assert settings.request_deadline < JOB_TIMEOUT
 
 
 def test_full_tour_shows_requests_and_answers_as_they_are(begin, tmp_path):

@@ -29,7 +29,7 @@ from vault.bootstrap import init_vault
 from vault.cli.command import TOP_LEVEL, Opener, command, run
 from vault.cli.demo.customers import Generator, Star, create_customers
 from vault.cli.demo.screens import App, Brief, Full
-from vault.cli.demo.stage import Server, Stage, make_console
+from vault.cli.demo.stage import ANSWER_TIMEOUT, Server, Stage, make_console
 from vault.cli.demo.story import CHAPTERS
 from vault.clock import Clock
 from vault.errors import Misconfigured
@@ -55,6 +55,12 @@ ROLES = {
 """The apps of the tour, and the role of each."""
 NEXT = "Continue with `cdv demo --serve` to try it yourself, or `cdv init my-vault` for a vault of your own."
 PACE = "This takes a quarter of a minute on an idle machine, and more than one minute on a busy one."
+PATIENCE = """
+# A tour on a busy machine is slow, and goes on: nobody waits for one answer as an app does.
+audit_deadline = 30.0
+database_timeout = 30.0
+request_deadline = 60.0
+"""
 PAGE_MARK = "Ada Winter"
 """A page of an earlier tour has this name in it, and may be replaced."""
 
@@ -109,7 +115,7 @@ def demo(
             console.print(f"A vault in a temporary folder, served at {url}; {len(apps)} apps, each with a role.")
             star = _create(console, url, apps, customers)
             made = time.monotonic() - began
-            with httpx.Client(base_url=url, timeout=30) as client:
+            with httpx.Client(base_url=url, timeout=ANSWER_TIMEOUT) as client:
                 screen = Full(console) if full else Brief(console)
                 tour = Stage(screen, client, apps, folder)
                 left = _play(console, tour, star, Pace(full, chapter, page))
@@ -195,7 +201,9 @@ def _leave(page: Path, text: str) -> Path:
 
 
 async def _make_vault(folder: Path) -> dict[str, App]:
-    await init_vault(folder)
+    settings = await init_vault(folder)
+    with (settings.vault / "cdv.toml").open("a", encoding="utf-8") as file:
+        file.write(PATIENCE)
     apps = {}
     async with Opener(folder).session() as session:
         for name, role in ROLES.items():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import httpx
 from faker import Faker
 
-from vault.cli.demo.stage import DemoFailed
+from vault.cli.demo.stage import ANSWER_TIMEOUT, DemoFailed
 from vault.clock import rfc3339
 from vault.unicode import normalize
 
@@ -43,7 +43,7 @@ async def create_customers(
     """
     limit = asyncio.Semaphore(CONCURRENCY)
     limits = httpx.Limits(max_connections=CONCURRENCY)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=ANSWER_TIMEOUT) as client:
 
         async def create(customer: Customer) -> str:
             async with limit:

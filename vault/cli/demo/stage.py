@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_TIMEOUT = 60.0
+ANSWER_TIMEOUT = 90.0
+"""Seconds; longer than the server of the tour takes for any request, which ends with an answer even then."""
 STOP_TIMEOUT = 15.0
 """Seconds; longer than the server gives to requests under way."""
 POLL_INTERVAL = 0.05

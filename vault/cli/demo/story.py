@@ -50,7 +50,7 @@ GRACE: Final = {
 OTTO: Final = {"name": "Otto Berg", "email": "otto.berg@example.net"}
 TEN_YEARS: Final = Period(120, 0)
 """How long orders are kept for accounting, by policies/retention.toml."""
-JOB_TIMEOUT: Final = 30.0
+JOB_TIMEOUT: Final = 120.0
 """Seconds."""
 POLL_INTERVAL: Final = 0.1
 BAR_WIDTH: Final = 24
