@@ -5,8 +5,8 @@ from alembic import op
 
 from vault.storage.columns import Id, Moment
 
-revision = "0012"
-down_revision = "0011"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
