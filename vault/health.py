@@ -107,7 +107,7 @@ class Measured:
         if self._folder is not None and self._lock is None:
             try:
                 body = (self._folder / HEALTH_FILE).read_bytes()
-            except FileNotFoundError:  # nobody has measured yet
+            except FileNotFoundError:  # no worker has measured yet
                 return {}
             return figures(msgspec.json.decode(body, type=list[TenantHealth]), now)
         return figures(self._healths, now) if self._healths else {}

@@ -10,6 +10,7 @@ from vault.crypto.seal import SubjectKeys
 
 SEALING = {
     "vault.records.write",
+    "vault.records.together",
     "vault.subjects.rows",
     "vault.backup.verify",
     "vault.imports.consents",  # for types only

@@ -133,7 +133,7 @@ async def locked_build(connection: AsyncConnection, tenant: TenantId, build: UUI
 async def advance_build(
     connection: AsyncConnection, tenant: TenantId, build: IndexBuild, last: SubjectId, people: int
 ) -> None:
-    """Store that some more people are covered, the last of whom is given."""
+    """Store that more people are covered, up to the one given as `last`."""
     statement = update(INDEX_BUILD).where(_B.tenant_id == tenant, _B.name == build.name)
     await connection.execute(statement.values(cursor=last, people=_B.people + people))
 

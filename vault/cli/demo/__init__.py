@@ -56,7 +56,7 @@ ROLES = {
 NEXT = "Continue with `cdv demo --serve` to try it yourself, or `cdv init my-vault` for a vault of your own."
 PACE = "This takes a quarter of a minute on an idle machine, and more than one minute on a busy one."
 PATIENCE = """
-# A tour on a busy machine is slow, and goes on: nobody waits for one answer as an app does.
+# A tour on a busy machine is slow, and goes on: no app waits for its answers.
 audit_deadline = 30.0
 database_timeout = 30.0
 request_deadline = 60.0
@@ -202,8 +202,8 @@ def _leave(page: Path, text: str) -> Path:
 
 async def _make_vault(folder: Path) -> dict[str, App]:
     settings = await init_vault(folder)
-    with (settings.vault / "cdv.toml").open("a", encoding="utf-8") as file:
-        file.write(PATIENCE)
+    file = settings.vault / "cdv.toml"
+    file.write_text(file.read_text(encoding="utf-8") + PATIENCE, encoding="utf-8")
     apps = {}
     async with Opener(folder).session() as session:
         for name, role in ROLES.items():
