@@ -270,7 +270,7 @@ async def test_a_period_is_right_however_many_entries_it_has(ledger, clock, monk
         ({"since": datetime(2020, 1, 1, tzinfo=UTC), "until": datetime(2020, 1, 2, tzinfo=UTC)}, "key"),
         ({}, "ix_audit_entry_tenant_id_number"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value) or "no-filter",
 )
 async def test_what_is_rare_is_found_by_an_index(ledger, database, filters, index):
     """Among many entries, none of which is meant, the database does not walk through the log."""

@@ -43,7 +43,7 @@ async def test_a_person_is_told_what_is_gone_and_what_a_law_keeps_until_when(mai
     assert "ein Gesetz verpflichtet uns, die Daten aufzubewahren" in body
     assert "Einkäufe (" in body
     assert "Bestellnummer" in body
-    assert re.search(r"- bis zum \d+\. [A-Z][a-zä]+ 20\d\d: Voller Name", body), body
+    assert re.search(r"- bis zum \d+\. [A-Z][a-zä]+ 20\d\d: [^-]*Voller Name", body), body
     assert "Aufsichtsbehörde beschweren" in body
     for value in (ADA["name"], ADA["phone"], "Teapot", "12.90", "order-0"):
         assert value not in body
