@@ -6,9 +6,10 @@ characters than those of names looks like a name; an e-mail address, a telephone
 
 from __future__ import annotations
 
+import json
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,3 +39,23 @@ def called(key: object, position: int | None, known: Iterable[str]) -> tuple[str
     if near is None:
         return "A key" if position is None else f"Key {position}", ""
     return f"`{key}`", f"; did you mean `{near}`?"
+
+
+REPEATED: Final = "a name is given twice in one object"
+
+
+def parse_unique(text: str | bytes) -> Any:
+    """Parse JSON in which each object gives each of its names once (RFC 8259 §4 leaves open what another means).
+
+    Raises:
+        json.JSONDecodeError: the text is no such JSON; ``msg`` is :data:`REPEATED` if a name is given twice.
+        UnicodeDecodeError: it is not encoded as JSON is.
+    """
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise json.JSONDecodeError(REPEATED, "", 0)
+    return result

@@ -156,3 +156,29 @@ async def test_a_search_and_a_write_say_the_same_of_a_bad_value(sqlite_node, fie
     found = problem(await sqlite_node.post("support", "/v1/subjects:search", search), 422, "invalid-value")
     (ours,), (theirs,) = found["errors"], write["errors"]
     assert (ours["code"], ours["detail"]) == (theirs["code"], theirs["detail"])
+
+
+REPEATED = {
+    "POST /v1/read": '{"subject": "%s", "subject": "%s", "fields": ["name"], "purpose": "order-fulfilment"}',
+    "POST /v1/subjects": '{"profile": {"name": "A", "name": "B"}, "purpose": "order-fulfilment"}',
+    "POST /v1/subjects/%s/records/purchase": '{"fields": {"order": "1"}, "fields": {"order": "2"}, "purpose": "x"}',
+    "POST /v1/subjects:search": '{"match": {"email": "a@b.example"}, "purpose": "x", "\\u0070urpose": "y"}',
+}
+
+
+@pytest.mark.parametrize("route", REPEATED)
+async def test_a_name_that_is_given_twice_is_refused_at_every_entry(sqlite_node, route):
+    """One of the two values would be lost, and which one depends on the parser."""
+    subject = await sqlite_node.create()
+    method, path = route.replace("%s", subject).split(" ")
+    headers = {"Content-Type": "application/json"}
+    body = REPEATED[route].replace("%s", subject)
+    answer = await sqlite_node.call("sales", method, path, content=body, headers=headers)
+    (detail,) = faults(answer, "invalid-json").values()
+    assert detail == "An object in the body gives the same name twice. Give each name once."
+
+
+async def test_equal_names_in_different_objects_and_quotes_in_texts_are_allowed(sqlite_node):
+    subject = await sqlite_node.create({"name": 'Ada "the first" name'})
+    body = {"subject": subject, "fields": ["name"], "purpose": "order-fulfilment", "reason": 'he said "name"'}
+    assert (await sqlite_node.post("sales", "/v1/read", body)).json()["fields"] == {"name": 'Ada "the first" name'}

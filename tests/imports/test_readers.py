@@ -148,6 +148,13 @@ def test_jsonl_lines_that_are_not_objects_are_reported(tmp_path):
     assert reader.locate("a.b.c")({"a": {"b": 2}}) is None
 
 
+def test_a_line_of_jsonl_that_gives_a_name_twice_is_reported(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"no": "1", "no": "2"}\n{"no": "3", "a": {"b": 1, "b": 2}}\n{"no": "4", "a": {"no": "5"}}\n')
+    rows = [line.row for line in JsonlReader(path).read(Span(0, path.stat().st_size, 1))]
+    assert rows == [None, None, {"no": "4", "a": {"no": "5"}}]
+
+
 def test_columns_of_jsonl_are_the_names_of_its_first_lines(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"email": "x", "external_ids": {"shop": "1"}}\n{"name": "y", "address": {"city": "z"}}\n')

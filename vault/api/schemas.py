@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from fastapi.routing import APIRoute
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from vault.http.problems import MEDIA_TYPE
+from vault.names import parse_unique
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.responses import Response
 
 JsonObject = dict[str, JsonValue]
 
@@ -74,4 +81,29 @@ def router_of(tag: str, prefix: str) -> APIRouter:
 
     The application takes its routes as they are: a router that is included has each of its routes analysed again.
     """
-    return APIRouter(prefix=prefix, tags=[tag], responses=error_responses(*EVERYWHERE), redirect_slashes=False)
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag],
+        responses=error_responses(*EVERYWHERE),
+        redirect_slashes=False,
+        route_class=_UniqueNames,
+    )
+
+
+class _UniqueNames(APIRoute):
+    """A route whose JSON bodies give each name of an object once."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of requests."""
+        handle = super().get_route_handler()
+
+        async def handle_unique(request: Request) -> Response:
+            return await handle(_UniqueRequest(request.scope, request.receive))
+
+        return handle_unique
+
+
+class _UniqueRequest(Request):
+    async def json(self) -> Any:
+        """Parse the body."""
+        return parse_unique(await self.body())

@@ -5,6 +5,7 @@ The words come from the API's schema. Nothing of the request is repeated but typ
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ import msgspec
 from pydantic import BaseModel
 
 from vault.errors import Fault, InvalidInput
-from vault.names import called
+from vault.names import REPEATED, called, parse_unique
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,6 +68,9 @@ def faults_of(details: Sequence[Mapping[str, Any]], body: object, model: object)
 def _fault(detail: Mapping[str, Any], body: object, model: object) -> Fault:
     kind, location, context = detail["type"], tuple(detail["loc"]), detail.get("ctx") or {}
     place = location[1:]
+    if kind == "json_invalid" and context.get("error") == REPEATED:
+        (fault,) = repeated_name().faults
+        return fault
     if kind == "json_invalid":
         return Fault("", "invalid-json", broken(body if isinstance(body, str) else "", place[0] if place else None))
     if kind == "extra_forbidden":  # the last step is a key of the request
@@ -168,3 +172,26 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
 def _pointer(place: Sequence[object]) -> str:
     """Return a JSON pointer with only positions and keys of the API's schema."""
     return "".join(f"/{step}" for step in place if isinstance(step, int) or re.fullmatch(r"[a-z_]{1,40}", str(step)))
+
+
+def require_unique(text: bytes) -> None:
+    """Refuse JSON in which an object gives a name twice: one of the two values would be lost unnoticed.
+
+    What is no JSON at all passes: the decoder that follows says where it is broken.
+
+    Raises:
+        InvalidInput: a name is given twice.
+    """
+    try:
+        parse_unique(text)
+    except json.JSONDecodeError as error:
+        if error.msg == REPEATED:
+            raise repeated_name() from None
+    except (ValueError, RecursionError):
+        return
+
+
+def repeated_name() -> InvalidInput:
+    """Return the error for a body in which a name is given twice."""
+    fault = Fault("", "invalid-json", "An object in the body gives the same name twice. Give each name once.")
+    return InvalidInput("The body gives a name twice.", faults=[fault], code="invalid-json")

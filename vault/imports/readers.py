@@ -18,6 +18,7 @@ import msgspec
 from vault.errors import InvalidInput, Misconfigured
 from vault.imports.mapping import format_of
 from vault.imports.parquet_pages import BadPage, Pages, pages_of
+from vault.names import parse_unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -282,8 +283,9 @@ class JsonlReader(_LineReader):
 
     def _row(self, text: bytes) -> dict[str, object] | None:
         try:
+            parse_unique(text)  # of a name that is given twice, one value would be lost
             return self._decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return None
 
 

@@ -41,7 +41,7 @@ from vault.consent.views import (
     SigningKeys,
 )
 from vault.errors import Fault, InvalidInput, NotFound
-from vault.http.body_faults import from_decoder
+from vault.http.body_faults import from_decoder, require_unique
 from vault.http.problems import request_id
 from vault.ids import SubjectId
 from vault.imports.consent_files import import_consents
@@ -302,6 +302,9 @@ def _elements(body: bytes) -> Sequence[msgspec.Raw]:
 def _read(raw: bytes | msgspec.Raw) -> ConsentItem | Fault:
     try:
         item = _item.decode(raw)
+        require_unique(bytes(raw))
+    except InvalidInput as error:
+        return error.faults[0]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return from_decoder(error, bytes(raw)).faults[0]
     if (item.subject is None) == (item.system is None or item.external_id is None):

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from vault.api.dependencies import BEARER
 from vault.api.schemas import EVERYWHERE, Body, Purpose, error_responses
 from vault.errors import InvalidInput, VaultError
-from vault.http.body_faults import from_decoder
+from vault.http.body_faults import from_decoder, require_unique
 from vault.http.metrics import count_shown
 from vault.http.problems import from_anything, from_vault_error
 from vault.ids import SubjectId
@@ -160,9 +160,24 @@ async def _body(receive: Receive) -> bytes:
 
 def _parse(body: bytes) -> ReadBody:
     try:
-        return _decode(body)
+        request = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise from_decoder(error, body, ReadBody.__struct_fields__) from None
+    if body.count(b'"') != _quotes(request):  # a name may be there twice, or a text has a quote in it
+        require_unique(body)
+    return request
+
+
+def _quotes(request: ReadBody) -> int:
+    """Return how many quotes a body with these parts has: those of the names, and those of the texts."""
+    texts = 1 + len(request.fields)
+    names = 2
+    for part in (request.subject, request.reason):
+        if part is not None:
+            names, texts = names + 1, texts + 1
+    if request.subjects is not None:
+        names, texts = names + 1, texts + len(request.subjects)
+    return 2 * (names + texts)
 
 
 def _subjects(request: ReadBody) -> list[SubjectId]:
