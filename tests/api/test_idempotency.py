@@ -119,16 +119,15 @@ async def test_a_failure_frees_the_key(node, role, body, status):
     assert (await node.post("sales", ONE, BODY, headers=KEY)).status_code == 201
 
 
-async def test_an_internal_error_frees_the_key(sqlite_node):
+async def test_an_internal_error_frees_the_key(sqlite_node, monkeypatch):
     node = sqlite_node
-    add = node.services.subjects.add
 
     async def fail(*_args, **_kwargs):
         raise RuntimeError
 
-    node.services.subjects.add = fail
-    problem(await node.post("sales", ONE, BODY, headers=KEY), 500, "internal-error")
-    node.services.subjects.add = add
+    with monkeypatch.context() as patched:
+        patched.setattr(node.services.data, "insert", fail)
+        problem(await node.post("sales", ONE, BODY, headers=KEY), 500, "internal-error")
     assert (await node.post("sales", ONE, BODY, headers=KEY)).status_code == 201
     assert await _people(node) == 1
 
