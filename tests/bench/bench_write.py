@@ -72,6 +72,7 @@ def main() -> None:
                     run["database"] = (cpu_below(database) - before) / run["count"] * 1e6
                     if round_number:
                         figures[verb].append(run)
+    rates = {verb: statistics.median(run["rate"] for run in runs) for verb, runs in figures.items()}
     for verb, runs in figures.items():
         median = {what: statistics.median(run[what] for run in runs) for what in runs[0]}
         print(
@@ -79,6 +80,9 @@ def main() -> None:
             f"CPU {median['cpu']:6.0f} + {median['database']:6.0f} us   "
             f"({', '.join(format(run['rate'], '.0f') for run in runs)})"
         )
+    for one, other, wanted in (("create", "empty", 0.25), ("append", "create", 1.3), ("search", "read", 0.45)):
+        if one in rates and other in rates:
+            print(f"{one} / {other}  {rates[one] / rates[other]:.2f}   (wanted: {wanted:.2f} or more)")
 
 
 if __name__ == "__main__":
