@@ -118,7 +118,7 @@ def test_full_tour_shows_requests_and_answers_as_they_are(begin, tmp_path):
     assert "40/40" in out
     for code in (
         "consent-missing", "purpose-excludes-field", "objected", "restricted", "unknown-purpose", "not-authenticated",
-        "no-value", "purpose-unused", "retention-over", "held", "next-sweep",
+        "no-value", "purpose-unused", "retention-over", "held",
     ):  # fmt: skip
         assert code in out
     assert "cdv demo --serve" in out.splitlines()[-2] + out.splitlines()[-1]

@@ -33,6 +33,7 @@ def test_new_vault_has_no_failure_and_its_gaps_are_warnings(in_vault):
         "the main database": "ok",
         "the key store": "ok",
         "the ledger": "ok",
+        "the database of jobs": "ok",
         "separation": "warning",
         "disk": "ok",
         "policies": "warning",
@@ -51,7 +52,7 @@ def test_text_has_a_line_for_each_check_a_remedy_below_and_a_sum(in_vault):
     assert any(line.startswith("ok       root key: root-") for line in lines)
     (at,) = [number for number, line in enumerate(lines) if line.startswith("WARNING  mail:")]
     assert lines[at + 1].strip().startswith("-> set CDV_SMTP_URL")
-    assert lines[-1] == "5 warnings in 15 checks."
+    assert lines[-1] == "5 warnings in 16 checks."
 
 
 def test_no_vault_fails_and_says_what_to_do(cdv, tmp_path):
