@@ -61,7 +61,10 @@ async def tail(
         str | None, typer.Option(metavar="ACTION", help="Only entries of this action, such as read.")
     ] = None,
     purpose: Annotated[str | None, typer.Option(metavar="PURPOSE", help="Only entries for this purpose.")] = None,
-    decision: Annotated[Decision | None, typer.Option(help="Only entries with this decision.")] = None,
+    decision: Annotated[
+        Decision | None,
+        typer.Option(metavar="DECISION", help="Only entries with this decision: allowed, partly, denied or failed."),
+    ] = None,
     since: Annotated[datetime | None, past(help=f"Only entries from then on: {PAST_FORMS}.")] = None,
     until: Annotated[datetime | None, past(help=f"Only entries from before: {PAST_FORMS}.")] = None,
 ) -> None:
