@@ -188,6 +188,7 @@ async def init_vault(folder: Path, *, controller: Mapping[str, str] | None = Non
             text = controller_of(controller, shipped_policies())
             (settings.policies / CONTROLLER).write_text(text, encoding="utf-8")
         await _require_unused(settings)
+        await _require_reachable(settings)
         await upgrade_databases(folder, **overrides)
         patient = settings.model_copy(update={"audit_deadline": INIT_SECONDS})  # no caller waits for an answer
         vault = _wire(patient, Clock())
@@ -221,6 +222,19 @@ async def _require_unused(settings: Settings) -> None:
             f"the main database ({place_of(settings.data_url)}) is in use by another vault",
             hint="name an empty one by CDV_DATABASE_URL; a new node of the other vault gets a copy of its folder",
         )
+
+
+async def _require_reachable(settings: Settings) -> None:
+    """Require that all databases answer before a table is made in one of them; raises Misconfigured."""
+    for which, url in databases_of(settings).items():
+        _touch(url)
+        database = Database(url, timeout=INIT_SECONDS)
+        try:
+            await database.ping()
+        except Unavailable as error:
+            raise await explained(which, url, settings.database_timeout, error) from error
+        finally:
+            await database.close()
 
 
 def _is_used(connection: Connection) -> bool:

@@ -108,6 +108,26 @@ async def test_a_main_database_in_use_is_refused_and_nothing_is_left_in_the_fold
     assert list(new.iterdir()) == []
 
 
+async def test_an_init_that_fails_over_one_database_makes_no_table_in_another(postgres_uri, tmp_path):
+    connection = await asyncpg.connect(postgres_uri)
+    try:
+        await connection.execute("DROP DATABASE IF EXISTS empty_data WITH (FORCE)")
+        await connection.execute("CREATE DATABASE empty_data")
+    finally:
+        await connection.close()
+    url = elsewhere(postgres_uri, path="/empty_data")
+    wrong = f"postgresql://vault:{PASSWORD}@127.0.0.1:{refused_port()}/vault"
+    with pytest.raises(Unavailable, match="the key store"):
+        await init_vault(tmp_path / "new", database_url=url, keystore_url=wrong)
+    connection = await asyncpg.connect(url)
+    try:
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    finally:
+        await connection.close()
+    assert tables == []
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 async def test_a_vault_is_made_however_slow_its_audit_log_is_to_answer(tmp_path):
     settings = await init_vault(tmp_path / "slow", audit_deadline=0.000_001)
     assert settings.audit_deadline == 0.000_001
