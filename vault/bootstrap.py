@@ -27,6 +27,7 @@ from vault.policy.example import FILE as CONTROLLER
 from vault.policy.example import controller_of
 from vault.storage.database import Database
 from vault.storage.diagnosis import TITLES, VARIABLES, explained
+from vault.storage.failures import ReadOnly
 from vault.storage.migrate import is_current, upgrade
 from vault.storage.urls import place_of
 
@@ -118,7 +119,8 @@ class Vault:
             try:
                 await database.ping()
             except Unavailable as error:  # the name of its role, and neither place nor reason: any caller may ask
-                raise Unavailable(f"the {TITLES[which]} does not answer", hint=error.hint) from error
+                fault = "can only be read" if isinstance(error, ReadOnly) else "does not answer"
+                raise Unavailable(f"the {TITLES[which]} {fault}", hint=error.hint) from error
         if behind := [*self.periodic.behind(), *self.services.policies.behind()]:
             raise Unavailable(
                 f"this process is behind: {', '.join(behind)}", hint="the log of the process says what failed"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import tempfile
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -16,10 +20,13 @@ from vault.errors import Misconfigured, Unavailable
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.database import NEEDS
 from vault.server import serve
+from vault.storage.database import Database
 from vault.storage.diagnosis import require_jobs
+from vault.storage.failures import ReadOnly
 from vault.storage.urls import place_of
 
 PASSWORD = "hunter2-canary"
+NOBODY = 65534
 NAMES = {"database_url": "main database", "keystore_url": "key store", "ledger_url": "ledger"}
 
 
@@ -85,6 +92,46 @@ async def test_readiness_names_the_role_and_nothing_else(sqlite_node, monkeypatc
     body = problem(answer, 503, "unavailable")
     assert body["detail"] == "the key store does not answer"
     assert str(sqlite_node.place.folder) not in answer.text
+
+
+async def test_a_standby_that_takes_no_write_is_not_ready(postgres_place):
+    url = postgres_place.urls["keystore_url"]
+    name = urlsplit(url).path.removeprefix("/")
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        async with postgres_place.node() as node:
+            body = problem(await node.call(None, "GET", "/readyz"), 503, "unavailable")
+        assert body["detail"] == "the key store can only be read"
+    finally:
+        await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await connection.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-shm"])
+async def test_a_file_that_may_not_be_written_is_not_ready_until_it_may(suffix):
+    """As another user, for root may write every file."""
+    folder = Path(tempfile.mkdtemp(prefix="cdv-modes-"))
+    database = Database(f"sqlite:///{folder}/a.sqlite")
+    (folder / "a.sqlite").touch()
+    user = os.geteuid()
+    try:
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql("CREATE TABLE thing (id)")
+        if user == 0:
+            for file in (folder, *folder.iterdir()):
+                os.chown(file, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        await database.ping()
+        (folder / f"a.sqlite{suffix}").chmod(0o400)
+        with pytest.raises(ReadOnly):
+            await database.ping()
+        (folder / f"a.sqlite{suffix}").chmod(0o600)
+        await database.ping()
+    finally:
+        os.seteuid(user)
+        await database.close()
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(

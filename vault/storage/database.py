@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from vault.errors import Misconfigured
 from vault.storage import sqlite_driver
-from vault.storage.failures import hush, hush_engine, translated
+from vault.storage.failures import ReadOnly, hush, hush_engine, translated
 from vault.storage.query import native
 
 if TYPE_CHECKING:
@@ -160,9 +160,20 @@ class Database:
         self._admits = check
 
     async def ping(self) -> None:
-        """Run an empty query, to see whether the database answers."""
+        """Run an empty query, to see whether the database answers and takes writes.
+
+        Raises:
+            ReadOnly: it can only be read: a standby of PostgreSQL, or files of SQLite that others may write.
+        """
         async with self.reading() as connection:
-            await connection.exec_driver_sql("SELECT 1")
+            if self._file is None:
+                asked = await connection.exec_driver_sql("SELECT current_setting('transaction_read_only')")
+                is_read_only = asked.scalar_one() == "on"
+            else:
+                await connection.exec_driver_sql("SELECT 1")
+                is_read_only = not sqlite_driver.are_writable(self.files())
+        if is_read_only:
+            raise ReadOnly
 
     async def close(self) -> None:
         """Close all connections."""

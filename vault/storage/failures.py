@@ -26,6 +26,17 @@ Errors = tuple[type[BaseException], ...]
 _WORDS: Final = ("message", "detail", "hint", "query", "context", "internal_query")
 
 
+class ReadOnly(Unavailable):
+    """A database that answers, and takes no write: so that a node stops before each write fails."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database can only be read",
+            hint="connect to the primary server of PostgreSQL; for SQLite, let the vault's user write the file, and "
+            "those that end in -wal and -shm",
+        )
+
+
 def driver_failures() -> Errors:
     """Return the classes of errors by which the drivers report a failure of the database."""
     return (OSError, TimeoutError, sqlite3.Error, *_asyncpg("PostgresError", "InterfaceError", "InternalClientError"))

@@ -37,6 +37,8 @@ SETTINGS = (
     "PRAGMA temp_store = MEMORY",  # nothing spills into a temp file
 )
 _SUFFIXES: Final = ("", "-wal", "-journal")
+_SHARED: Final = "-shm"
+"""The suffix of the file that readers and writers of the log share. It holds no data, but has to be writable."""
 READER_PATIENCE = 0.05
 """Seconds that a read may wait for a lock, inline on the event loop; in WAL mode it hardly ever has to."""
 
@@ -174,6 +176,13 @@ def cut_log(file: SqliteFile, timeout: float) -> bool:
 def files_of(path: str) -> list[Path]:
     """List the existing files of an SQLite database."""
     return [file for file in (Path(path + suffix) for suffix in _SUFFIXES) if file.is_file()]
+
+
+def are_writable(files: Sequence[Path]) -> bool:
+    """Return whether this process may write to all files of a database, also those beside the first one."""
+    shared = (Path(f"{file}{_SHARED}") for file in files[:1])
+    used = [*files, *(file for file in shared if file.exists())]
+    return all(os.access(file, os.W_OK, effective_ids=True) for file in used)
 
 
 class RawFiles:
