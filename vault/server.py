@@ -43,6 +43,8 @@ WAITING_CONNECTIONS = 128
 """Connections that the kernel keeps until the process takes them; it takes all of them at once."""
 OTHER_FILES = 200
 """Descriptors of a process that are no connections of clients: databases, files, sockets of jobs."""
+LEAST_FILES = 128
+"""With fewer descriptors a server does not start, or stops answering at some moment later."""
 GARBAGE_THRESHOLD = 50_000
 """New objects before a garbage collection; with the default of 700 there would be several in each request."""
 
@@ -72,11 +74,12 @@ def serve(
     settings = read_settings(folder)
     logs.configure(settings.log_level)
     workers = workers or settings.workers
+    connections = _affordable(settings.connections)
     if not (_is_loopback(host or settings.host) or settings.trusted_proxies):
         log.warning("served beyond this machine without TLS: put a proxy in front, and name it in trusted_proxies")
     asyncio.run(_prepare(folder))
     os.environ["CDV_VAULT"] = str(folder.resolve())
-    limits = Limits(_affordable(settings.connections), settings.receive_deadline, settings.request_deadline)
+    limits = Limits(connections, settings.receive_deadline, settings.request_deadline)
     http: Any = partial(Connection, limits=limits)  # uvicorn only calls it
     config = uvicorn.Config(
         app,
@@ -116,12 +119,21 @@ def _is_loopback(host: str) -> bool:
 
 
 def _affordable(connections: int) -> int:
-    """Return how many connections this process can keep open: fewer than set if it may not open as many files."""
+    """Return how many connections this process can keep open: fewer than set if it may not open as many files.
+
+    Raises:
+        Misconfigured: it may open so few files that a server cannot run.
+    """
     wanted = connections + WAITING_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return connections
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < LEAST_FILES:
+        raise Misconfigured(
+            f"a server opens at least {LEAST_FILES} files, and this process may open {soft}",
+            hint="raise the limit: `ulimit -n 4096`, or LimitNOFILE= in the unit of systemd",
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))  # workers inherit it
     if soft >= wanted:
         return connections

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import subprocess
+import sys
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
 from vault import server
+from vault.bootstrap import init_vault
 from vault.http.connection import LARGEST_HEAD, MOST_HEADERS, PIECE, Connection, Limits
 
 LIMITS = Limits(connections=3, receive=10, send=15)
@@ -394,7 +397,7 @@ async def test_without_room_a_connection_is_refused_in_words(process):
 
 @pytest.mark.parametrize(
     ("soft", "hard", "affordable"),
-    [(100_000, 100_000, 1000), (256, 100_000, 1000), (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 1000), (500, 1024, 696), (64, 64, 1)],
+    [(100_000, 100_000, 1000), (256, 100_000, 1000), (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 1000), (500, 1024, 696), (128, 128, 1)],
 )  # fmt: skip
 def test_the_connections_fit_into_the_files_that_a_process_may_open(monkeypatch, soft, hard, affordable):
     files = [soft, hard]
@@ -403,3 +406,16 @@ def test_the_connections_fit_into_the_files_that_a_process_may_open(monkeypatch,
     assert server._affordable(1000) == affordable
     if affordable > 1 and soft != resource.RLIM_INFINITY:
         assert affordable + server.WAITING_CONNECTIONS + server.OTHER_FILES <= files[0]
+
+
+async def test_a_server_that_may_open_too_few_files_is_refused_before_it_opens_one(tmp_path):
+    settings = await init_vault(tmp_path / "vault")
+    run = (
+        "import resource, sys; from pathlib import Path; resource.setrlimit(resource.RLIMIT_NOFILE, (127, 127)); "
+        "from vault.server import serve; serve(Path(sys.argv[1]), port=0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", run, str(settings.vault)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "a server opens at least 128 files, and this process may open 127" in done.stderr

@@ -267,6 +267,7 @@ def counted(modules):
     files = {module.__name__: module.__file__ for module in modules}
     changed = []
     builtins.__work__ = count
+    gc.unfreeze()  # a server that ran in this process has frozen all functions that were there, and they are not listed
     try:
         for function in [item for item in gc.get_objects() if isinstance(item, types.FunctionType)]:
             code = function.__code__
