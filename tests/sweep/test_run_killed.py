@@ -58,7 +58,8 @@ async def working(node, living, until: asyncio.Event) -> list[str]:
         note = {"channel": "email", "body": f"Question {number}"}
         when = rfc3339(node.services.clock.now())  # the clock is set back for people of long ago
         written = await node.append("support", living, "interaction", note, "customer-support", occurred_at=when)
-        if written.status_code != 201:
+        is_set_back = written.json().get("code") == "event-in-future"  # while the request was under way
+        if written.status_code != 201 and not is_set_back:
             wrong.append(written.text)
         await asyncio.sleep(0.1)
     return wrong
