@@ -33,6 +33,7 @@ from vault.crypto.row_mac import MacedTable
 from vault.governance.tenants import add_app, add_tenant
 from vault.ids import TenantId
 from vault.policy.policy_set import PolicySet
+from vault.subjects.tables import SUBJECT, SUBJECTS
 
 STRANGER = "stranger"
 """An app, and its role, that no rule of the policies names."""
@@ -183,7 +184,11 @@ class Node:
                 await connection.execute(update(table.table).where(*place).values(sealed))
 
     async def set_state(self, subject, state: str) -> None:
-        await self.sql("UPDATE subject SET state = :state WHERE id = :id", state=state, id=UUID(str(subject)))
+        await self.set_subject(subject, state=state)
+
+    async def set_subject(self, subject, **values) -> None:
+        """Change a person's row as if the vault had written it so."""
+        await self.rewrite(SUBJECTS, SUBJECT.c.id == UUID(str(subject)), **values)
 
     async def pseudonym(self, subject) -> UUID:
         ((result,),) = await self.sql("SELECT pseudonym FROM subject WHERE id = :id", id=UUID(str(subject)))

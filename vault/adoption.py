@@ -9,23 +9,24 @@ is all that they last.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, func, select, tuple_, update
 
 from vault.consent.store import CONFIRMATIONS
 from vault.crypto.bearers import keyed_digest
+from vault.crypto.row_mac import MAC
 from vault.crypto.row_versions import ADOPTED
 from vault.identity.tables import SUBJECT_SESSION
 from vault.policy.store import VERSIONS
 from vault.principals.store import API_KEYS, PRINCIPALS
 from vault.recipients.store import WEBHOOKS
 from vault.requests.store import REQUESTS
+from vault.subjects.tables import SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.crypto.derive import TokenKey
     from vault.crypto.keyring import Keyring
@@ -61,8 +62,11 @@ _STEPS: Final[tuple[tuple[tuple[MacedTable, Change], ...], ...]] = (
         (CONFIRMATIONS, _with_keyed_token),
     ),
     ((WEBHOOKS, _as_it_is), (REQUESTS, _as_it_is)),
+    ((SUBJECTS, _as_it_is),),
 )
 """What each step adopts. A table is in one step only: what was adopted once must have its MACs since."""
+_PAGE: Final = 1_000
+"""Rows in one transaction: there is a row for each person."""
 
 
 async def adopt(database: Database, keyring: Keyring) -> dict[TenantId, int]:
@@ -74,25 +78,50 @@ async def adopt(database: Database, keyring: Keyring) -> dict[TenantId, int]:
     counts = {}
     for tenant, done in (await keyring.unadopted()).items():
         keys, tokens = await keyring.row_keys(tenant), await keyring.token_key(tenant)
-        tables = [each for step in _STEPS[done:] for each in step]
-        async with database.transaction() as connection:
-            if not done:
+        if not done:
+            async with database.transaction() as connection:
                 await connection.execute(delete(SUBJECT_SESSION).where(SUBJECT_SESSION.c.tenant_id == tenant))
-            counts[tenant] = sum(
-                [await _adopt(connection, tenant, table, keys, tokens, change) for table, change in tables]
-            )
+        counts[tenant] = sum(
+            [
+                await _adopt(database, tenant, table, _sealing(table, keys, partial(change, tokens)))
+                for step in _STEPS[done:]
+                for table, change in step
+            ]
+        )
         await keyring.raise_version(tenant, ADOPTED)
     return counts
 
 
+def _sealing(
+    table: MacedTable, keys: RowKeys, change: Callable[[int, dict[str, Any]], dict[str, Any]]
+) -> Callable[[int, dict[str, Any]], dict[str, Any]]:
+    return lambda number, row: table.seal(keys, change(number, row))
+
+
 async def _adopt(
-    connection: AsyncConnection, tenant: TenantId, table: MacedTable, keys: RowKeys, tokens: TokenKey, change: Change
+    database: Database, tenant: TenantId, table: MacedTable, seal: Callable[[int, dict[str, Any]], dict[str, Any]]
 ) -> int:
+    """Adopt the rows of one table, a page at a time: there is a row for each person."""
     columns, place = table.table.c, [column.name for column in table.table.primary_key]
-    statement = select(*table.columns).where(columns.tenant_id == tenant, columns.mac.is_(None))
-    rows = (await connection.execute(statement.order_by(*(columns[name] for name in place)))).all()
-    for number, row in enumerate(rows, 1):
-        old = dict(zip(table.covered, row[:-1], strict=True))
-        this = (columns[name] == old[name] for name in place)
-        await connection.execute(update(table.table).where(*this).values(table.seal(keys, change(tokens, number, old))))
-    return len(rows)
+    mine = columns.tenant_id == tenant
+    keys = [columns[name] for name in place]
+    page = select(*table.columns).where(mine, columns.mac.is_(None)).order_by(*keys).limit(_PAGE)
+    this = [key == bindparam(f"this_{key.name}") for key in keys]
+    statement = update(table.table).where(*this).values({name: bindparam(name) for name in (*table.covered, MAC)})
+    adopted = select(func.count()).select_from(table.table).where(mine, columns.mac.is_not(None))
+    async with database.reading() as connection:
+        before = last = (await connection.execute(adopted)).scalar_one()  # numbers go on where it was killed
+    while True:
+        async with database.transaction() as connection:
+            rows = (await connection.execute(page)).all()
+            sealed = []
+            for row in rows:
+                last += 1
+                values = dict(zip(table.covered, row[:-1], strict=True))
+                sealed.append(seal(last, values) | {f"this_{name}": values[name] for name in place})
+            if sealed:
+                await connection.execute(statement, sealed)
+        if len(rows) < _PAGE:
+            return last - before
+        # From there on: a page that began at the first row again would pass by all that are adopted.
+        page = page.where(tuple_(*keys) > tuple_(*(sealed[-1][f"this_{name}"] for name in place)))

@@ -445,7 +445,7 @@ class _Makers:
     def subjects(self) -> Subjects:
         from vault.subjects.store import Subjects
 
-        return Subjects(self.data)
+        return Subjects(self.data, self.keyring)
 
     def personal_data(self) -> Sequence[PersonalData]:
         from vault.workflows import OWNERS

@@ -6,14 +6,11 @@ import asyncio
 import statistics
 from uuid import UUID
 
-from sqlalchemy import update
-
 from tests.bench.ground import fill, postgres, server, vault_folder, wrk
 from vault.bootstrap import open_vault
 from vault.consent.model import Event, fold, pack
 from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
-from vault.subjects.tables import SUBJECT
 
 FIELDS = ["name", "given_name", "family_name", "email", "language"]
 WITH_CONSENT, WITHOUT = "direct-marketing", "subject-rights"
@@ -35,7 +32,8 @@ async def consent(folder, settings, ids: list[str]) -> str:
         standing = pack(fold(events[: len(purposes)]))
         async with services.data.transaction() as connection:
             await services.consents.add(connection, DEFAULT_TENANT, events)
-            await connection.execute(update(SUBJECT).values(standing=standing))
+            for row in (await services.subjects.locked_many(connection, DEFAULT_TENANT, list(map(UUID, ids)))).values():
+                await services.subjects.set_standing(connection, row, standing, restricted=False)
         _principal, issued = await add_app(services, DEFAULT_TENANT, "bench", ["dpo", "marketing"])
         return issued.key.reveal()
 

@@ -79,7 +79,7 @@ async def sealed_and_copied(folder, settings, start: int, count: int) -> float:
         catalogue = services.policies.active(DEFAULT_TENANT).policy_set.catalogue
         fields = {name: catalogue.field(name) for name in profile(0)}
         now = services.clock.now()
-        maker = Maker(DEFAULT_TENANT, await services.keyring.index_keys(DEFAULT_TENANT), now)
+        maker = await Maker.of(services.keyring, DEFAULT_TENANT, now)
         origin = Origin("bench", now, PURPOSE)
         began = time.perf_counter()
         for first in range(start, start + count, 2_000):

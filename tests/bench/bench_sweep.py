@@ -44,11 +44,10 @@ async def fill(services, people: int) -> None:
     catalogue = services.policies.active(DEFAULT_TENANT).policy_set.catalogue
     profile = {name: catalogue.field(name) for name in person(0)}
     bought = {name: catalogue.collections["purchase"].fields[name] for name in purchase(0)}
-    index_keys = await services.keyring.index_keys(DEFAULT_TENANT)
     kinds = list(WHEN.values())
     for start in range(0, people, CHUNK):
         moment = kinds[(start // CHUNK) % len(kinds)]
-        maker = Maker(DEFAULT_TENANT, index_keys, moment)
+        maker = await Maker.of(services.keyring, DEFAULT_TENANT, moment)
         origin = Origin("bench", moment, "order-fulfilment")
         subjects = [SubjectId(new_id()) for _ in range(min(CHUNK, people - start))]
         keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, subjects)

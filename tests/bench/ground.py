@@ -110,9 +110,8 @@ async def fill(folder, settings, count: int, *, chunk: int = 2000) -> list[str]:
         services = vault.services
         catalogue = services.policies.active(DEFAULT_TENANT).policy_set.catalogue
         fields = {name: catalogue.field(name) for name in person(0)}
-        index_keys = await services.keyring.index_keys(DEFAULT_TENANT)
         for start in range(0, count, chunk):
-            maker = Maker(DEFAULT_TENANT, index_keys, services.clock.now())
+            maker = await Maker.of(services.keyring, DEFAULT_TENANT, services.clock.now())
             origin = Origin("bench", maker.now, PURPOSE)
             subjects = [SubjectId(new_id()) for _ in range(min(chunk, count - start))]
             keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, subjects)

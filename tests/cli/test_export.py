@@ -18,7 +18,7 @@ from vault.export import build
 from vault.export.build import build_package
 from vault.export.store import PACKAGE
 from vault.ids import SubjectId, new_id
-from vault.subjects.tables import SUBJECT
+from vault.subjects.tables import SUBJECT, SUBJECTS
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -40,8 +40,9 @@ async def _built(folder):
         await services.keyring.new_subject_keys(DEFAULT, [subject])
         row = {"tenant_id": DEFAULT, "id": subject, "pseudonym": new_id(), "state": "active", "standing": None}
         row["created_at"] = services.clock.now()
+        row_keys = await services.keyring.row_keys(DEFAULT)
         async with services.data.transaction() as connection:
-            await connection.execute(SUBJECT.insert(), [row])
+            await connection.execute(SUBJECT.insert(), [SUBJECTS.seal(row_keys, row)])
         request = await approved(_Node(services), subject)
         assert await build_package(services, DEFAULT, request) is None
     return request

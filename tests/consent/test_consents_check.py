@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from tests.vaults import problem
 from vault.clock import rfc3339, to_microseconds
 from vault.consent.model import pack, unpack
-from vault.subjects.store import locked_subject, set_standing
 
 CHECK = "/v1/consents:check"
 GIVEN = {
@@ -65,11 +64,11 @@ async def test_an_answer_says_until_when_it_can_be_used(node, clock):
     assert given.status_code == 201, given.text
     expiry = clock.now() + timedelta(minutes=5)
     async with node.services.data.transaction() as connection:
-        row = await locked_subject(connection, "default", UUID(consented))
+        row = await node.services.subjects.locked(connection, "default", UUID(consented))
         state = unpack(row.standing)
         purposes = {name: replace(each, valid_until=to_microseconds(expiry)) for name, each in state.purposes.items()}
         standing = pack(replace(state, purposes=purposes))
-        await set_standing(connection, "default", UUID(consented), standing, restricted=False)
+        await node.services.subjects.set_standing(connection, row, standing, restricted=False)
     now, soon = rfc3339(clock.now()), rfc3339(expiry)
     most = rfc3339(clock.now() + timedelta(minutes=15))
     assert await _good(node, [other, consented], ["direct-marketing"]) == (now, soon)

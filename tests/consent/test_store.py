@@ -102,8 +102,8 @@ async def test_a_row_that_differs_from_the_events_is_found_and_repaired(node):
         await append(node, item, event(node, item, "given"))
     assert await differences(node) == (4, [])
     forged = pack(fold([event(node, people[1], "withdrawn")]))
-    await node.sql("UPDATE subject SET standing = :forged WHERE id = :id", forged=forged, id=UUID(people[1]))
-    await node.sql("UPDATE subject SET standing = NULL WHERE id = :id", id=UUID(people[2]))
+    await node.set_subject(people[1], standing=forged)
+    await node.set_subject(people[2], standing=None)
     await node.set_state(people[3], "restricted")
     counted, wrong = await differences(node)
     assert counted == 4

@@ -11,7 +11,6 @@ from sqlalchemy import select, text
 from tests.imports.files import bring_in, subject_of, write_csv
 from vault.consent.store import compare
 from vault.ids import DEFAULT_TENANT
-from vault.subjects.store import locked_subject
 from vault.subjects.tables import RECORD
 
 GIVEN = {
@@ -161,7 +160,7 @@ async def test_an_import_waits_for_locked_people_without_holding_others(postgres
         await say(node, subject, GIVEN)
         file = write_csv(tmp_path / "born.csv", "no,name,born", "0,P1,2015-01-01")
         async with node.services.data.transaction() as connection:
-            await locked_subject(connection, DEFAULT_TENANT, UUID(subject))
+            await node.services.subjects.locked(connection, DEFAULT_TENANT, UUID(subject))
             importing = asyncio.create_task(bring_in(node, file, CHILDREN))
             waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
             while not (await connection.execute(waits)).scalar_one() and not importing.done():

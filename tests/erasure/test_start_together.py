@@ -12,7 +12,6 @@ from tests.imports.files import PURCHASES, Faults, bring_in, write_csv
 from tests.requests.submitting import show, submitted
 from tests.vaults import ADA
 from vault.catalogue.model import Scope
-from vault.erasure import execute as take
 from vault.erasure.start import begin_erasure, erasure_of
 from vault.erasure.workflow import ERASURE_STEPS
 from vault.errors import Conflict, Unavailable
@@ -134,14 +133,15 @@ async def test_a_request_submitted_between_the_locks_keeps_its_text(postgres_pla
         subject = await somebody(node)
         request = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
         await run(node.services, request, until="take-away")
-        real, details, come = take.locked_subject, {"changes": {"name": "Ada King"}}, []
+        real, details, come = node.services.subjects.locked, {"changes": {"name": "Ada King"}}, []
 
         async def later(*whom):
+            monkeypatch.setattr(node.services.subjects, "locked", real)
             if not come:
                 come.append(await submitted(node, "rectification", subject, details=details))
             return await real(*whom)
 
-        monkeypatch.setattr(take, "locked_subject", later)
+        monkeypatch.setattr(node.services.subjects, "locked", later)
         with pytest.raises(Unavailable):
             await run(node.services, request)
         await run(node.services, request)

@@ -15,7 +15,7 @@ INSIDE = (
     "vault.records.personal_data:RecordData.erase",
     "vault.consent.personal_data:ConsentData.erase",
     "vault.requests.personal_data:RequestData.erase",
-    "vault.erasure.execute:close_subjects",
+    "vault.subjects.store:Subjects.close",
     "vault.erasure.verify:scan",
 )
 HERE = "data.commit", "data.committed", "keys.commit", "keys.committed"

@@ -74,7 +74,7 @@ async def buy(node, subject, purchases, *, source="shop", tenant="default", **fi
     services, now = node.services, node.services.clock.now()
     declared = services.policies.active(tenant).policy_set.catalogue.collections["purchase"].fields
     keys = (await services.keyring.subject_keys(tenant, [subject]))[subject]
-    maker = Maker(tenant, await services.keyring.index_keys(tenant), now)
+    maker = await Maker.of(services.keyring, tenant, now)
     origin = Origin(source, now, "order-fulfilment")
     rows = []
     for number in range(purchases):

@@ -8,8 +8,7 @@ from tests.holds.holding import HOLDS, REVIEW, ask_for_hold, hold_of, ledger_lin
 from tests.vaults import OTHER, problem
 from vault.consent.model import unpack
 from vault.errors import Unavailable
-from vault.subjects.store import locked_subjects
-from vault.subjects.tables import SUBJECT
+from vault.subjects.tables import SUBJECT, SUBJECTS
 
 
 async def marks_of(node, subject):
@@ -182,9 +181,10 @@ async def test_hold_covers_thousands_of_subjects(sqlite_node):
     node = sqlite_node
     people = [await node.create() for _ in range(3)]
     async with node.services.data.transaction() as connection:
-        rows = await locked_subjects(connection, "default", [UUID(people[0])])
+        rows = await node.services.subjects.locked_many(connection, "default", [UUID(people[0])])
     (row,) = rows.values()
-    more = [{**row._asdict(), "id": uuid4(), "pseudonym": uuid4()} for _ in range(2_100)]
+    keys = await node.services.keyring.row_keys("default")
+    more = [SUBJECTS.reseal(keys, row, id=uuid4(), pseudonym=uuid4()) for _ in range(2_100)]
     async with node.services.data.transaction() as connection:
         await connection.execute(SUBJECT.insert(), more)
     everybody = [*people, *(str(item["id"]) for item in more)]

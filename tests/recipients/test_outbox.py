@@ -70,7 +70,7 @@ async def test_a_downloaded_package_counts_as_a_disclosure(sqlite_node):
 async def test_disclosures_in_a_batch_entry_count(node):
     """Nine people in one call: one row of the log names them all, on PostgreSQL in an index of its own."""
     people = [await node.create({"name": f"Person {number}"}) for number in range(9)]
-    await node.sql("UPDATE subject SET state = 'erased' WHERE id = :id", id=UUID(people[0]))
+    await node.set_state(people[0], "erased")
     body = {"subjects": people, "fields": ["name"], "purpose": "customer-support"}
     assert (await node.post("support", "/v1/read", body)).status_code == 200
     assert await tell(node, people[0]) == 0, "nothing was shown of this one"

@@ -226,7 +226,7 @@ async def test_nothing_leads_to_a_person_who_was_erased(sqlite_node, state):
     people = await indexed_later(sqlite_node, people=2)
     gone = UUID(people[0])
     await sqlite_node.sql("DELETE FROM blind_index WHERE subject_id = :id", id=gone)
-    await sqlite_node.sql("UPDATE subject SET state = :state WHERE id = :id", state=state, id=gone)
+    await sqlite_node.set_state(gone, state)
     await run(sqlite_node)
     rows = await sqlite_node.sql("SELECT DISTINCT subject_id FROM blind_index")
     assert {UUID(bytes=bytes(row[0])) for row in rows} == {UUID(people[1])}

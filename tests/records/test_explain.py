@@ -7,7 +7,6 @@ from itertools import combinations
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import update
 
 from tests.retention.ended import Desk, policies
 from tests.vaults import ROLES, problem, without_ids
@@ -15,7 +14,6 @@ from vault.clock import to_microseconds
 from vault.consent.model import ConsentState, Held, PurposeState, pack
 from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT
-from vault.subjects.tables import SUBJECT
 
 EXPLAIN = "/v1/decisions:explain"
 FIELDS = ["name", "email"]
@@ -67,9 +65,7 @@ async def people(sqlite_node, clock):
         ("retained, given", "retained", ConsentState(given, None, kept.kept_for)),
     ):
         result[kind] = await desk.person()
-        async with node.services.data.transaction() as connection:
-            values = {"state": state, "standing": None if standing is None else pack(standing)}
-            await connection.execute(update(SUBJECT).where(SUBJECT.c.id == result[kind]).values(values))
+        await node.set_subject(result[kind], state=state, standing=None if standing is None else pack(standing))
     return {kind: str(subject) for kind, subject in result.items()} | {"nobody": str(uuid4())}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -104,19 +105,17 @@ async def test_a_restriction_of_one_does_not_concern_the_others(node):
 
 
 async def test_a_restriction_since_the_first_check_stops_a_shared_append(node, monkeypatch):
-    from vault.records import together
-
     subjects = [answer.json()["id"] for answer in await create_at_once(node, map(new_customer, range(3)))]
-    locked = together.shared_subjects
-    changed = []
+    store, locked, changed = node.services.subjects, node.services.subjects.shared, []
 
     async def restricted_first(connection, tenant, ids):
         if not changed:
             changed.append(True)
-            await connection.exec_driver_sql("UPDATE subject SET state = 'restricted'")
+            for row in (await store.locked_many(connection, tenant, list(map(UUID, subjects)))).values():
+                await store.set_standing(connection, row, row.standing, restricted=True)
         return await locked(connection, tenant, ids)
 
-    monkeypatch.setattr(together, "shared_subjects", restricted_first)
+    monkeypatch.setattr(store, "shared", restricted_first)
     answers = await append_at_once(node, subjects)
     assert {answer.status_code for answer in answers} == {403}
     assert await node.sql("SELECT count(*) FROM record WHERE collection = 'purchase'") == [(0,)]

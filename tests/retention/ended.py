@@ -23,7 +23,7 @@ from vault.records.write import ProfileInput, RecordInput, append_record, create
 from vault.subjects.rows import Stored, digests, unpack
 from vault.subjects.rows import pack as pack_body
 from vault.subjects.store import PageQuery
-from vault.subjects.tables import BLIND_INDEX, RECORD, SUBJECT
+from vault.subjects.tables import BLIND_INDEX, RECORD
 
 KEPT = {
     "order-fulfilment": 'keep = "P3Y"\nsince = "last-contact"\nat_end = { birth_date = "birth_date.year" }',
@@ -109,7 +109,8 @@ class Desk:
         """Set holds on the subject's row."""
         async with self.services.data.transaction() as connection:
             marked = pack(ConsentState(holds=holds))
-            await connection.execute(update(SUBJECT).where(SUBJECT.c.id == subject).values(standing=marked))
+            row = await self.services.subjects.locked(connection, DEFAULT_TENANT, subject)
+            await self.services.subjects.set_standing(connection, row, marked, restricted=row.state == "restricted")
 
     async def reseal(self, subject, change, collection="profile") -> None:
         """Rewrite a record's body: ``change(values, seal)`` makes the new values from the old."""

@@ -16,10 +16,11 @@ from vault.policy.store import VERSIONS
 from vault.principals.store import API_KEYS, PRINCIPALS
 from vault.recipients.store import WEBHOOKS
 from vault.requests.store import REQUESTS
+from vault.subjects.tables import SUBJECTS
 
 MACED = {
     each.table.name: each
-    for each in (PRINCIPALS, API_KEYS, VERSIONS, SESSIONS, CODES, CONFIRMATIONS, WEBHOOKS, REQUESTS, SHARED)
+    for each in (PRINCIPALS, API_KEYS, VERSIONS, SESSIONS, CODES, CONFIRMATIONS, WEBHOOKS, REQUESTS, SHARED, SUBJECTS)
 }
 UNCOVERED: dict[str, dict[str, str]] = {}
 
@@ -68,7 +69,7 @@ CLASSES: dict[str, list[Part]] = {
     ],
     "consent_event": [
         free(
-            "who may write to the main database can write a consent; the threat model says so",
+            "reads decide by the state on the subject's row, which has a MAC; this is the history",
             *("tenant_id", "subject_id", "id", "purpose", "kind", "occurred_at", "recorded_at", "body"),
         )
     ],
@@ -87,11 +88,13 @@ CLASSES: dict[str, list[Part]] = {
     ],
     "hold": [
         free(
-            "a hold narrows what is shown and keeps what would be deleted",
+            "what is held is on the subject's row, which has a MAC; this is the list for staff, who lift it",
             *("tenant_id", "id", "state", "review_on", "placed_at", "lifted_at", "body"),
         )
     ],
-    "hold_subject": [free("as the hold", "tenant_id", "hold_id", "subject_id", "erasure_id")],
+    "hold_subject": [
+        free("as the hold: a row that is deleted releases no one", "tenant_id", "hold_id", "subject_id", "erasure_id")
+    ],
     "idempotency": [
         digest("key_digest", "call_digest"),
         free("an answer without values is repeated to its own caller", "tenant_id", "principal_id", "started_at"),
@@ -173,12 +176,6 @@ CLASSES: dict[str, list[Part]] = {
             "the progress of a sweep",
             *("tenant_id", "id", "kind", "policy", "started_at", "changed_at", "finished_at"),
             *("cursor", "runner", "body"),
-        )
-    ],
-    "subject": [
-        free(
-            "who may write to the main database can write a consent, and undo a restriction; the threat model says so",
-            *("tenant_id", "id", "pseudonym", "state", "created_at", "standing"),
         )
     ],
     "subject_alias": [

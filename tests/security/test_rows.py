@@ -24,6 +24,7 @@ from tests.vaults import OTHER, problem
 from vault.adoption import adopt
 from vault.bootstrap import upgrade_databases
 from vault.consent.double_opt_in import Confirmations
+from vault.consent.store import compare, repair_state
 from vault.contacts.shared import ClaimedContact, note_shared, open_shared
 from vault.errors import Misconfigured, NotAuthenticated, NotFound, RowTampered
 from vault.governance.tenants import apply_policies, disable_app, revoke_key, set_roles
@@ -164,6 +165,16 @@ async def _signs_in(node):
     return False
 
 
+async def _person(node, subject):
+    await _withdrawn(node, str(subject))
+    node.token = str(subject)
+    return SUBJECT.c.id == subject
+
+
+async def _is_read(node):
+    return (await node.read("sales", node.token, ["email"], "order-fulfilment")).status_code == 200
+
+
 async def _confirms(node):
     return await Confirmations(node.services).look_up(node.token) is not None
 
@@ -189,6 +200,7 @@ SESSION, CONFIRMATION, WEBHOOK, REQUEST = (
     TABLES[name] for name in ("subject_session", "consent_confirmation", "webhook", "rights_request")
 )
 CODE, SHARED_CONTACT = (TABLES[name] for name in ("identity_code", "shared_contact"))
+SUBJECT = TABLES["subject"]
 DOORS = {
     "principal": (_app, _opens_door),
     "api_key": (_key, _opens_door),
@@ -199,6 +211,7 @@ DOORS = {
     "consent_confirmation": (_confirmation, _confirms),
     "webhook": (_webhook, _is_posted_to),
     "rights_request": (_request, _is_shown),
+    "subject": (_person, _is_read),
 }
 
 
@@ -291,9 +304,10 @@ async def test_a_row_that_is_copied_to_another_tenant_opens_nothing_there(node, 
     assert not await is_open()
 
 
-@pytest.mark.parametrize("table", ["principal", "api_key", "policy_version"])
+@pytest.mark.parametrize("table", ["principal", "api_key", "policy_version", "subject"])
 async def test_a_mac_of_another_row_is_refused(node, door, table):
     good, is_open = door
+    await node.create({"name": "Another"})
     async with node.services.data.reading() as connection:
         of_others = select(good.table.c.mac).where(good.table.c.mac != good.row["mac"])
         another = (await connection.execute(of_others)).scalars().first()
@@ -378,6 +392,91 @@ async def test_a_policy_that_an_attacker_wrote_is_not_in_force(node):
     await apply_policies(node.services, DEFAULT, policies)  # what the operator applies comes after the forged row
     await node.services.policies.refresh()
     assert node.services.policies.active("default").version == policies.version
+
+
+# ---- What a person said, and what is held ------------------------------------------------------------------------------
+
+
+OBJECTED = {"purpose": "fraud-prevention", "reason": "a false alarm"}
+
+
+async def _withdrawn(node, subject):
+    said = {"purpose": "direct-marketing", "notice": "marketing@3", "method": "checkbox"}
+    assert (await node.post("support", f"/v1/subjects/{subject}/consents", said | {"decision": "given"})).is_success
+    given = await _kept(node, "subject", SUBJECT.c.id == UUID(subject))
+    assert (
+        await node.post(
+            "support", f"/v1/subjects/{subject}/consents", {"purpose": "direct-marketing", "decision": "withdrawn"}
+        )
+    ).is_success
+    return {"standing": given[0]["standing"]}
+
+
+async def _restricted(node, subject):
+    assert (await node.post("dpo", f"/v1/subjects/{subject}/restriction", {"ground": "claims"})).is_success
+    return {"standing": None, "state": "active"}
+
+
+async def _held(node, subject):
+    hold = {"matter": "LG-2026-0815", "owner": "legal-dept", "review_on": "2099-03-01", "subjects": [subject]}
+    placed = await node.post("dpo", "/v1/holds", hold)
+    assert placed.is_success, placed.text
+    return {"standing": None}
+
+
+async def _erased(node, subject):
+    await node.set_subject(subject, state="erased", standing=None)
+    return {"state": "active"}
+
+
+@pytest.mark.parametrize("said", [_withdrawn, _restricted, _held, _erased])
+async def test_what_an_attacker_changes_about_a_person_shows_nothing_and_stops_everything(node, said):
+    subject = await node.create()
+    forged = await said(node, subject)
+    await write(node, update(SUBJECT).where(SUBJECT.c.id == UUID(subject)).values(forged))
+    marketing = await node.read("marketing", subject, ["email"], "direct-marketing")
+    assert problem(marketing, 403, "denied")["denied"]["email"]["code"] == "consent-missing", "as for nobody"
+    for role, purpose in (("sales", "order-fulfilment"), ("dpo", "subject-rights")):
+        problem(await node.read(role, subject, ["email"], purpose), 404, "subject-not-found")
+    for method, path, body in (
+        ("POST", f"/v1/subjects/{subject}/objections", OBJECTED),
+        ("GET", f"/v1/subjects/{subject}", None),
+        ("POST", f"/v1/subjects/{subject}/restriction", {"ground": "claims"}),
+    ):
+        assert not (await node.call("dpo", method, path, json=body)).is_success, path
+
+
+async def test_the_holds_on_a_person_stay_when_the_rows_of_the_hold_are_deleted(node):
+    subject = await node.create()
+    await _held(node, subject)
+    row = await _kept(node, "subject", SUBJECT.c.id == UUID(subject))
+    await write(node, delete(TABLES["hold_subject"]), delete(TABLES["hold"]))
+    assert await _kept(node, "subject", SUBJECT.c.id == UUID(subject)) == row
+    taken = await node.patch("sales", subject, {"name": "Another"}, "order-fulfilment", '"1"')
+    problem(taken, 409, "held")
+
+
+async def test_a_withdrawal_that_is_deleted_from_the_history_counts_still(node):
+    subject = await node.create()
+    forged = await _withdrawn(node, subject)
+    event = TABLES["consent_event"]
+    await write(node, delete(event).where(event.c.kind == "withdrawn"))
+    problem(await node.read("marketing", subject, ["email"], "direct-marketing"), 403, "denied")
+    # And also if the row is changed as well, and the operator repairs it from the events: the restore ledger has it.
+    await write(node, update(SUBJECT).where(SUBJECT.c.id == UUID(subject)).values(forged))
+    (difference,) = [each async for step in compare(node.services, DEFAULT) for each in step.differences]
+    await repair_state(node.services, DEFAULT, difference.subject)
+    assert [each async for step in compare(node.services, DEFAULT) for each in step.differences] == []
+    assert (await node.read("sales", subject, ["email"], "order-fulfilment")).status_code == 200
+    assert not (await node.read("marketing", subject, ["email"], "direct-marketing")).is_success
+
+
+async def test_a_row_that_was_changed_keeps_back_its_person_alone(node):
+    changed, other = await node.create(), await node.create({"name": "Another", "email": "another@example.org"})
+    await write(node, update(SUBJECT).where(SUBJECT.c.id == UUID(changed)).values(pseudonym=new_id()))
+    body = {"subjects": [changed, other], "fields": ["email"], "purpose": "order-fulfilment"}
+    results = (await node.post("sales", "/v1/read", body)).json()["results"]
+    assert [result["fields"] for result in results] == [{}, {"email": "another@example.org"}]
 
 
 # ---- What the vault wrote once, and an attacker kept -----------------------------------------------------------------
@@ -516,6 +615,39 @@ async def test_a_row_without_a_mac_is_not_adopted_later(node, place):
     await write(node, update(API_KEY).values(mac=None))
     await upgrade_databases(place.folder, **place.urls)
     assert not await _opens_door(node)
+
+
+async def test_a_vault_with_some_macs_gets_the_others_and_only_those(node, place, clock):
+    """A row without a MAC in a table that had them already was made up since."""
+    subject = await node.create()
+    async with node.services.data.transaction() as connection:
+        row = (await connection.execute(select(API_KEY))).first()
+        forged = {**row._mapping, "id": new_id(), "digest": bytes(32), "mac": None}
+    await write(node, insert(API_KEY).values(forged), update(SUBJECT).values(mac=None))
+    await node.sql("UPDATE row_version SET version = 1 WHERE table_name = 'adopted'", keystore=True)
+    node.token = subject
+    assert not await _is_read(node)
+    with pytest.raises(Misconfigured):
+        async with place.node(clock):
+            pass
+    await upgrade_databases(place.folder, **place.urls)
+    async with place.node(clock) as upgraded:
+        upgraded.token = subject
+        assert await _is_read(upgraded)
+        assert await _opens_door(upgraded)
+        ((mac,),) = await upgraded.sql("SELECT mac FROM api_key WHERE id = :id", id=forged["id"])
+        assert mac is None
+
+
+async def test_more_people_than_a_page_are_adopted(sqlite_node, monkeypatch):
+    node = sqlite_node
+    monkeypatch.setattr("vault.adoption._PAGE", 2)
+    people = [await node.create({"name": f"Person {number}"}) for number in range(5)]
+    before = await node.sql("SELECT id, mac FROM subject ORDER BY id")
+    await write(node, update(SUBJECT).values(mac=None))
+    await node.sql("UPDATE row_version SET version = 1 WHERE table_name = 'adopted'", keystore=True)
+    assert (await adopt(node.services.data, node.services.keyring))[DEFAULT] == len(people)
+    assert await node.sql("SELECT id, mac FROM subject ORDER BY id") == before
 
 
 async def test_an_adoption_that_was_killed_goes_on_where_it_was(node, place, clock):

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
+from vault.crypto.row_mac import RowKeys
 from vault.ids import new_id, random_id
 from vault.storage.database import Database
 from vault.subjects.store import (
@@ -26,7 +27,7 @@ from vault.subjects.store import (
     locked_record,
     record_by_external,
 )
-from vault.subjects.tables import BLIND_INDEX, RECORD, SubjectRow
+from vault.subjects.tables import BLIND_INDEX, RECORD, SUBJECT, SUBJECTS, SubjectRow
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
 
@@ -61,11 +62,19 @@ async def other(data_url):
 
 @pytest.fixture
 def store(database):
-    return Subjects(database)
+    return Subjects(database, SimpleNamespace(row_keys=row_keys))
+
+
+KEYS = RowKeys("ours", bytes(32))
+
+
+async def row_keys(_tenant):
+    return KEYS
 
 
 def subject_row(subject, *, tenant="ours", state="active"):
-    return (tenant, subject, random_id(), state, NOW, None)
+    row = (tenant, subject, random_id(), state, NOW, None)
+    return (*row, SUBJECTS.mac(KEYS, row))
 
 
 def record_row(subject, collection, record, *, tenant="ours", revision=1, external=None, body=b"body", occurred=None):
@@ -85,6 +94,42 @@ async def test_a_subject_is_found_with_its_profile(store, database):
     assert match == StoredSubject(ada, row[2], "active", b"body", {})
     (bare,) = await store.find(SubjectQuery("ours", (ada,), profile=False))
     assert bare.profile is None
+
+
+async def test_a_row_is_checked_again_only_if_it_is_another(store, database, monkeypatch):
+    checked = []
+    is_genuine = SUBJECTS.is_genuine
+    monkeypatch.setattr(SUBJECTS, "is_genuine", lambda keys, row: checked.append(row[1]) or is_genuine(keys, row))
+    ada, bob = new_id(), new_id()
+    await add(store, database, subjects=[subject_row(ada), subject_row(bob)])
+    for _ in range(3):
+        found = await store.find(SubjectQuery("ours", (ada, bob), profile=True))
+        assert None not in found
+    assert sorted(checked) == sorted([ada, bob])
+    async with database.transaction() as connection:
+        await connection.execute(update(SUBJECT).where(SUBJECT.c.id == ada).values(state="restricted"))
+    row, other = await store.find(SubjectQuery("ours", (ada, bob), profile=True))
+    assert (row, other.id) == (None, bob)
+    assert len(checked) == 3
+    assert await store.find(SubjectQuery("ours", (ada,), profile=True)) == [None], "nor is it remembered as a good one"
+
+
+async def test_a_row_that_is_known_in_one_tenant_is_not_taken_for_anothers(store, database):
+    ada = new_id()
+    row = subject_row(ada)
+    await add(store, database, subjects=[row])
+    assert await store.find(SubjectQuery("ours", (ada,), profile=False)) != [None]
+    await add(store, database, subjects=[("theirs", *row[1:])])
+    assert await store.find(SubjectQuery("theirs", (ada,), profile=False)) == [None]
+
+
+async def test_no_more_rows_are_remembered_than_there_is_room_for(store, database, monkeypatch):
+    monkeypatch.setattr("vault.subjects.store.MOST_KNOWN", 10)
+    people = [new_id() for _ in range(25)]
+    await add(store, database, subjects=[subject_row(person) for person in people])
+    for person in people:
+        assert await store.find(SubjectQuery("ours", (person,), profile=False)) != [None]
+        assert len(store._known["ours"]) <= 10
 
 
 async def test_a_subject_without_a_profile_is_found(store, database):

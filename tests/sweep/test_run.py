@@ -132,11 +132,11 @@ async def test_an_empty_record_is_deleted_and_its_subject_stays(node, clock):
 async def test_a_held_value_stays_until_the_hold_is_lifted(node, clock):
     subject = await node.create({"name": "Ada", "email": "ada@example.org"})
     held = pack(ConsentState(holds=(Held(hold=b"h" * 16, purpose="legal-claims", names=("profile.email",)),)))
-    await node.sql("UPDATE subject SET standing = :held WHERE id = :id", held=held, id=UUID(subject))
+    await node.set_subject(subject, standing=held)
     clock.advance(days=365 * 4)
     assert (await swept(node)).erased == 1
     assert await there(node, subject) == {"profile.email": ["ada@example.org"]}
-    await node.sql("UPDATE subject SET standing = NULL WHERE id = :id", id=UUID(subject))
+    await node.set_subject(subject, standing=None)
     clock.advance(days=366)
     assert (await swept(node)).whole == 1
 
@@ -186,12 +186,12 @@ async def test_a_subject_with_an_open_request_is_put_off_until_the_next_day(node
 async def test_restricted_data_is_not_swept_until_the_restriction_is_lifted(node, clock):
     """The subject may have asked for the restriction instead of an erasure (Art. 18(1)(b) and (c))."""
     subject = await node.create({"name": "Ada"})
-    await node.sql("UPDATE subject SET state = 'restricted' WHERE id = :id", id=UUID(subject))
+    await node.set_state(subject, "restricted")
     clock.advance(days=365 * 4)
     counts = await swept(node)
     assert (counts.waiting, counts.erased) == (1, 0)
     assert await there(node, subject) == {"profile.name": ["Ada"]}
-    await node.sql("UPDATE subject SET state = 'active' WHERE id = :id", id=UUID(subject))
+    await node.set_state(subject, "active")
     clock.advance(days=1)
     assert (await swept(node)).whole == 1
 

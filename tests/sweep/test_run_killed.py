@@ -19,7 +19,7 @@ SWEEP = "vault.sweep.workflow:SWEEP"
 INSIDE = (
     "vault.consent.personal_data:ConsentData.reseal",
     "vault.consent.personal_data:ConsentData.erase",
-    "vault.erasure.execute:close_subjects",
+    "vault.subjects.store:Subjects.close",
     "vault.sweep.apply:end_erasures",
     "vault.sweep.run:put_off",
 )

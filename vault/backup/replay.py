@@ -44,7 +44,7 @@ from vault.lifecycle.personal_data import owned_tables
 from vault.lifecycle.restore_ledger import Joined, read_access, read_erasure, read_merge
 from vault.lifecycle.tombstones import add_tombstones
 from vault.requests.store import requests_of
-from vault.subjects.store import GONE, locked_subject, locked_subjects, mark_due, person, set_standing
+from vault.subjects.store import GONE, have_rows, mark_due
 from vault.sweep.apply import end_erasures
 from vault.sweep.query import sweep
 from vault.sweep.run import Pace
@@ -268,7 +268,7 @@ async def deny_again(services: Services, tenant: TenantId, denials: Sequence[tup
     for subject, event in denials:
         events[subject][event.id] = replace(event, subject=subject)
     async with services.data.transaction() as connection:
-        rows = await locked_subjects(connection, tenant, list(events))
+        rows = await services.subjects.locked_many(connection, tenant, list(events))
         existing = await services.consents.events_of(connection, tenant, list(rows))
         pseudonyms: list[UUID] = []
         added = 0
@@ -282,7 +282,7 @@ async def deny_again(services: Services, tenant: TenantId, denials: Sequence[tup
                 state = fold(sorted([*known, *missing], key=lambda event: event.id))
                 state = replace(state, holds=before.holds, kept_for=before.kept_for)
                 restricted = stays_restricted(row, state)
-                await set_standing(connection, tenant, row.id, pack(state), restricted=restricted)
+                await services.subjects.set_standing(connection, row, pack(state), restricted=restricted)
                 pseudonyms.append(row.pseudonym)
                 added += len(missing)
         if added:
@@ -364,7 +364,7 @@ async def _lay_down(
     row_keys = await services.keyring.row_keys(tenant)
     async with services.data.transaction() as connection:
         await requests_of(connection, row_keys, [subject], lock=True)
-        row = await locked_subject(connection, tenant, subject)
+        row = await services.subjects.locked(connection, tenant, subject)
         earlier = await find_erasure(connection, tenant, erasure_id, lock=True)
         if earlier is not None:
             return earlier.state != LAST
@@ -423,7 +423,8 @@ async def _finish(services: Services, tenant: TenantId, erasure_id: UUID) -> Non
 async def _destroy_stray_keys(services: Services, tenant: TenantId, people: Sequence[SubjectId]) -> None:
     # Keys become durable before the row of their subject, so there may be keys without a row.
     async with services.data.reading() as connection:
-        stray = [subject for subject in people if await person(connection, tenant, subject) is None]
+        there = await have_rows(connection, tenant, people)
+    stray = [subject for subject in people if subject not in there]
     await services.keyring.destroy_subject_keys(tenant, stray)
 
 

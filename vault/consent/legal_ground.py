@@ -13,7 +13,6 @@ from vault.catalogue.model import Article9, LegalBasis
 from vault.clock import LAST, to_microseconds
 from vault.consent.model import EXPLICIT, NOTHING, UNSAID, purposes_of, unpack
 from vault.errors import Refusal
-from vault.subjects.store import shared_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -218,7 +217,7 @@ async def locked_ground(
         NotFound: there is no such person, or no longer.
         Denied: the legal ground does not hold any more.
     """
-    row = (await shared_subjects(connection, caller.tenant, [subject])).get(subject)
+    row = (await services.subjects.shared(connection, caller.tenant, [subject])).get(subject)
     denial = write_refusal(services, caller, decision, row)
     if row is None or denial is SUBJECT_NOT_FOUND:
         raise subject_not_found()

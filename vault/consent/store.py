@@ -6,22 +6,24 @@ Events are only ever added, by :func:`append_events`: it updates the state on th
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID  # noqa: TC003 - as above
 
+from msgspec import DecodeError
 from msgspec.structs import replace
 from sqlalchemy import LargeBinary, String, select
 
 from vault.access.authorization import audit_entry, subject_not_found
 from vault.access.callers import operator_caller
 from vault.clock import to_microseconds
-from vault.consent.model import apply, bare, decode, encode, fold, pack, unpack
+from vault.consent.model import NOTHING, apply, bare, decode, encode, fold, pack, unpack
 from vault.crypto.row_mac import MacedTable
 from vault.errors import NotFound
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
-from vault.subjects.store import GONE, locked_subject, mark_due, set_standing
+from vault.subjects.store import GONE, mark_due
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -165,7 +167,7 @@ async def append_events(
         Unavailable: an event is a denial, and the restore ledger does not answer.
     """
     # The lock orders concurrent events of one person: each is applied to the state that the one before left.
-    row = await locked_subject(connection, tenant, subject)
+    row = await services.subjects.locked(connection, tenant, subject)
     if row is None or row.state in GONE:
         raise subject_not_found()
     state = unpack(row.standing)
@@ -173,7 +175,7 @@ async def append_events(
         state = apply(state, event)
     await services.consents.add(connection, tenant, events)
     # The state on the row is what reads decide by: in the transaction of the events, so that it is never behind.
-    await set_standing(connection, tenant, subject, pack(state), restricted=stays_restricted(row, state))
+    await services.subjects.set_standing(connection, row, pack(state), restricted=stays_restricted(row, state))
     # A failure of the restore ledger aborts the transaction: a restore must never forget a denial that was accepted.
     await record_denials(services, tenant, events)
     await mark_due(connection, tenant, [subject], services.clock.now())
@@ -204,7 +206,7 @@ async def record_denials(services: Services, tenant: TenantId, events: Iterable[
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A person whose row does not have the state that follows from the events."""
+    """A person whose row does not have the state that follows from the events, or is not as the vault wrote it."""
 
     subject: SubjectId
     by_events: ConsentState
@@ -228,7 +230,13 @@ async def compare(services: Services, tenant: TenantId) -> AsyncIterator[Compari
             if not rows:
                 return
             events = await services.consents.events_of(connection, tenant, [row.id for row in rows])
-        differences = [_difference(row, events.get(row.id, [])) for row in rows]
+        genuine = {row.id for row in await services.subjects.genuine(tenant, rows)}
+        differences = [
+            _difference(row, events.get(row.id, []))
+            if row.id in genuine
+            else Difference(row.id, fold(events.get(row.id, [])), NOTHING)
+            for row in rows
+        ]
         yield Comparison(len(rows), [difference for difference in differences if difference is not None])
         after = rows[-1].id
 
@@ -247,10 +255,9 @@ def _difference(row: Row[tuple[object, ...]], events: Sequence[Event]) -> Differ
 async def repair_state(services: Services, tenant: TenantId, subject: SubjectId) -> None:
     """Repair one person's state from the events, in a transaction of its own, with an audit entry."""
     async with services.data.transaction() as connection:
-        row = await locked_subject(connection, tenant, subject)
-        if row is None:
+        row = await services.subjects.locked_as_it_is(connection, tenant, subject)
+        if row is None or not await repair(services, connection, tenant, subject):
             return
-        await repair(services, connection, tenant, subject)
         entry = audit_entry(
             services,
             operator_caller(tenant),
@@ -261,16 +268,33 @@ async def repair_state(services: Services, tenant: TenantId, subject: SubjectId)
         await services.audit_log.append_in(connection, [entry])
 
 
-async def repair(services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
-    """Write the state that follows from the events to a person's row."""
-    row = await locked_subject(connection, tenant, subject)
+async def repair(services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> bool:
+    """Write the state that follows from the events to a person's row, also to one that others have changed.
+
+    Who could change the row could delete an event too. So the denials on the restore ledger, which is a database of its
+    own, are added where they are missing.
+
+    Returns:
+        whether the row was written. That of an erased person is not: no state follows from the events that remain.
+
+    Raises:
+        Unavailable: the restore ledger does not answer.
+    """
+    row = await services.subjects.locked_as_it_is(connection, tenant, subject)
     if row is None or row.state in GONE:
-        return
+        return False
     events = (await services.consents.events_of(connection, tenant, [subject])).get(subject, [])
+    known = {event.id for event in events}
+    denials = [decode(body) for body in await services.restore_ledger.lines_of(tenant, "consent", subject)]
+    missing = list({event.id: event for event in denials if event.id not in known}.values())
+    await services.consents.add(connection, tenant, missing)
+    state = fold(sorted([*events, *missing], key=lambda event: event.id))
     # Holds do not follow from events: a repair must not lift them.
-    state = replace(fold(events), holds=unpack(row.standing).holds)
-    await set_standing(connection, tenant, subject, pack(state), restricted=state.restricted_at is not None)
+    with suppress(DecodeError):  # what others wrote there need not be a state
+        state = replace(state, holds=unpack(row.standing).holds)
+    await services.subjects.set_standing(connection, row, pack(state), restricted=state.restricted_at is not None)
     await mark_due(connection, tenant, [subject], services.clock.now())
+    return True
 
 
 async def count_by_notice(services: Services, tenant: TenantId, purpose: str) -> Counter[str]:
@@ -295,5 +319,5 @@ async def pages_with_state(services: Services, tenant: TenantId) -> AsyncIterato
             rows = await services.subjects.standings(connection, tenant, after=after, limit=PAGE, said=True)
         if not rows:
             return
-        yield rows
+        yield await services.subjects.genuine(tenant, rows)
         after = rows[-1].id

@@ -20,7 +20,7 @@ from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
 from vault.lifecycle.key_fence import require_current
 from vault.recipients.outbox import DataChange, notify_recipients
-from vault.subjects.store import GONE, locked_subject, merged_into
+from vault.subjects.store import GONE, merged_into
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -77,7 +77,7 @@ class Change:
     ) -> Change | None:
         """Lock a person's row until the transaction ends; None if there is no such person, or no longer."""
         # The state is folded into the row, so events of one person are appended one transaction after the other.
-        row = await locked_subject(connection, caller.tenant, subject)
+        row = await services.subjects.locked(connection, caller.tenant, subject)
         if row is None or row.state in GONE:
             return None
         newest = (

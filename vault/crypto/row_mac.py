@@ -132,21 +132,24 @@ def report_older(table: str, tenant: str) -> None:
 
 
 def _encoded(value: object) -> bytes:
-    kind, data = _typed(value)
-    return kind + len(data).to_bytes(4, "big") + data
-
-
-def _typed(value: object) -> tuple[bytes, bytes]:
-    if value is None:
-        return b"\x00", b""
-    if isinstance(value, str):
-        return b"\x01", value.encode("utf-8", "surrogatepass")
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return b"\x02", bytes(value)
+    """Return a value with its type and length. Every read calls this for each column of the person's row."""
     if isinstance(value, UUID):
-        return b"\x03", value.bytes
+        return _ID + value.bytes
+    if value is None:
+        return _NULL
     if isinstance(value, datetime):
-        return b"\x04", to_microseconds(value).to_bytes(8, "big", signed=True)
+        return _TIME + to_microseconds(value).to_bytes(8, "big", signed=True)
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogatepass")
+        return b"\x01" + len(data).to_bytes(4, "big") + data
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return b"\x02" + len(value).to_bytes(4, "big") + bytes(value)
     if isinstance(value, int):
-        return b"\x05", value.to_bytes(8, "big", signed=True)
+        return _NUMBER + value.to_bytes(8, "big", signed=True)
     raise TypeError(f"a MAC covers no value of the type {type(value).__name__}")
+
+
+_NULL: Final = b"\x00" + bytes(4)
+_ID: Final = b"\x03" + (16).to_bytes(4, "big")
+_TIME: Final = b"\x04" + (8).to_bytes(4, "big")
+_NUMBER: Final = b"\x05" + (8).to_bytes(4, "big")

@@ -90,7 +90,7 @@ async def forget_versions(connection: AsyncConnection, table: str, before: UUID)
     await connection.execute(delete(ROW_VERSION).where(_R.table_name == table, _R.row_id < before))
 
 
-ADOPTED: Final = RowVersion("adopted", THE_ONE, 2)
+ADOPTED: Final = RowVersion("adopted", THE_ONE, 3)
 """The entry of a tenant whose rows are adopted; the version is the last step. Later tables get a further step."""
 _STEPS = Query(select(_R.tenant_id, _R.version).where(_R.table_name == ADOPTED.table, _R.row_id == ADOPTED.row))
 

@@ -55,7 +55,7 @@ from vault.retention.clocks import clocks_of_one
 from vault.retention.ends import SubjectData
 from vault.retention.schedule import DAY
 from vault.subjects.rows import EXTERNAL_IDS, digests, pack, unpack, view_name
-from vault.subjects.store import PROFILE, aliases_of, close_subjects, locked_subject, records_of
+from vault.subjects.store import PROFILE, aliases_of, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -228,7 +228,7 @@ async def erase_subjects(
         for erasure in subjects
         if erasure.is_whole
     }
-    await close_subjects(connection, tenant, closings)
+    await services.subjects.close(connection, tenant, closings)
     return {
         erasure.subject: ErasedSubject(
             resealers[erasure.subject].target.keys.current_version if erasure.subject in resealers else None,
@@ -339,7 +339,7 @@ async def execute_erasure(
     async with services.data.transaction() as connection:
         # Requests are locked before the subject's row (the global lock order), to avoid a deadlock.
         requests = await requests_of(connection, row_keys, [subject], lock=True)
-        row = await locked_subject(connection, tenant, subject)
+        row = await services.subjects.locked(connection, tenant, subject)
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
         # Read again under the lock: another process may have executed it since this job began.
         if current is None or current.state != "begun":

@@ -19,7 +19,7 @@ from vault.requests.store import find_request
 from vault.requests.transaction import no_request
 from vault.retention.clocks import clocks_of_one
 from vault.retention.ends import SubjectData
-from vault.subjects.store import person, records_of
+from vault.subjects.store import records_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -55,7 +55,7 @@ async def preview_erasure(
         scope, claims = await _scope_of(services, caller, subject, request)
     scope = checked_scope(policy_set, scope)
     async with services.data.reading() as connection:
-        row = await person(connection, caller.tenant, subject)
+        row = await services.subjects.person(connection, caller.tenant, subject)
         if row is None or row.state == "erased":
             raise subject_not_found()
         records = await records_of(connection, caller.tenant, subject)

@@ -27,7 +27,7 @@ from vault.requests.kind import kind_of
 from vault.requests.model import OPEN
 from vault.requests.store import find_request, open_requests_of
 from vault.requests.transaction import DETAILS, changing_request, no_request, request_aad
-from vault.subjects.store import locked_subject, merged_into
+from vault.subjects.store import merged_into
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ async def _begin(change: RequestChange) -> float | None:
         raise subject_not_found()
     # The subject may have been merged into another one since the request was made.
     subject = await merged_into(connection, tenant, SubjectId(request.subject)) or SubjectId(request.subject)
-    row = await locked_subject(connection, tenant, subject)
+    row = await change.services.subjects.locked(connection, tenant, subject)
     if row is None:
         raise subject_not_found()
     earlier = await store.erasures_of(connection, tenant, subject)

@@ -28,7 +28,7 @@ from vault.requests.kind import Ground, RequestKind
 from vault.requests.model import UNDER_WAY, WrongState
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request
-from vault.subjects.store import GONE, SubjectQuery, shared_subjects
+from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -137,7 +137,7 @@ async def _new_package(services: Services, tenant: TenantId, request: Request) -
         facts=store.PackageFacts(kind=request.kind, run=request.run),
     )
     async with services.data.transaction() as connection:
-        row = (await shared_subjects(connection, tenant, [subject])).get(subject)
+        row = (await services.subjects.shared(connection, tenant, [subject])).get(subject)
         if row is None or row.state in GONE:
             raise subject_not_found()
         await store.drop_unfinished(connection, tenant, request.id)

@@ -18,7 +18,6 @@ from vault.export.selection import WITHHELD, Grounds, Selection, mask_of
 from vault.export.survey import RetainedValues, survey
 from vault.export.translations import texts_in
 from vault.lifecycle.personal_data import ExportContext
-from vault.subjects.tables import SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,9 +128,8 @@ class _SelectedData:
 async def _select(
     services: Services, tenant: TenantId, subject: SubjectId, request: Request, now: datetime
 ) -> _SelectedData:
-    statement = SUBJECT.select().where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     async with services.data.reading() as connection:
-        row = (await connection.execute(statement)).one_or_none()
+        row = await services.subjects.person(connection, tenant, subject)
     if row is None or row.state == "erased":
         raise subject_not_found()
     policy_set = services.policies.active(tenant).policy_set

@@ -22,7 +22,6 @@ from vault.ids import SubjectId
 from vault.messaging.http import NotPosted
 from vault.requests.store import find_request
 from vault.requests.transaction import no_request
-from vault.subjects.store import pseudonym_of
 from vault.views import Moment, View
 
 if TYPE_CHECKING:
@@ -219,7 +218,7 @@ async def _load(
             raise no_request()
         request = stored.request
         package = None if request.package is None else await find_package(connection, tenant, request.package)
-        return request, package, await pseudonym_of(connection, tenant, request.subject)
+        return request, package, await services.subjects.pseudonym_of(connection, tenant, request.subject)
 
 
 def _require_usable(services: Services, request: Request, package: Package | None) -> Package:

@@ -26,7 +26,6 @@ from vault.holds.views import Hold, HoldDetails, HoldPage
 from vault.ids import SubjectId, new_id
 from vault.retention import holds as store
 from vault.retention.holds import LegalHold
-from vault.subjects.store import locked_subjects
 from vault.wording import counted
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ async def place_hold(
         rows = await _lock_existing(change, draft.subjects, at="/subjects")
         await store.add_hold(connection, caller.tenant, hold)
         await store.add_subjects(connection, caller.tenant, hold.id, list(rows))
-        await store.put_marks(connection, caller.tenant, rows, hold)
+        await store.put_marks(services.subjects, connection, caller.tenant, rows, hold)
         if on_commit is not None:
             await on_commit(connection, view)
         # Last: the ledger is another database, and the lines are true only if the transaction commits.
@@ -195,7 +194,7 @@ async def change_hold(services: Services, caller: Caller, hold_id: UUID, changes
         covered = {subject: row for subject, row in rows.items() if subject not in released}
         await store.add_subjects(connection, caller.tenant, hold_id, added)
         marked = covered if after.also_for != before.also_for else {subject: rows[subject] for subject in added}
-        await store.put_marks(connection, caller.tenant, marked, after)
+        await store.put_marks(services.subjects, connection, caller.tenant, marked, after)
         await release(services, connection, caller.tenant, hold_id, released)
         await store.save_hold(connection, caller.tenant, after)
         await change.record(after, {**marked, **released}, added=added, removed=removed)
@@ -256,7 +255,9 @@ async def _lock_existing(
     change: _Change, subjects: Sequence[SubjectId], *, at: str, also: Sequence[SubjectId] = ()
 ) -> dict[SubjectId, AnyRow]:
     """Lock subjects' rows; the error for subjects that do not exist points to the first of them."""
-    rows = await locked_subjects(change.connection, change.caller.tenant, sorted({*subjects, *also}))
+    rows = await change.services.subjects.locked_many(
+        change.connection, change.caller.tenant, sorted({*subjects, *also})
+    )
     missing = [
         index for index, subject in enumerate(subjects) if subject not in rows or rows[subject].state == "erased"
     ]
@@ -485,14 +486,14 @@ async def replay_hold(services: Services, tenant: TenantId, line: HoldLine) -> N
         covered = await store.subjects_of(connection, tenant, line.hold.id)
         lifted = line.hold.state == "lifted"
         removed = covered if lifted else sorted({*map(SubjectId, line.removed)} & {*covered})
-        rows = await locked_subjects(connection, tenant, removed)
+        rows = await services.subjects.locked_many(connection, tenant, removed)
         await release(services, connection, tenant, line.hold.id, rows)
         if lifted:
             return
         remaining = sorted({*covered, *map(SubjectId, line.added)} - {*removed})
-        rows = await locked_subjects(connection, tenant, remaining)
+        rows = await services.subjects.locked_many(connection, tenant, remaining)
         new = [subject for subject in rows if subject not in covered]
         # An erasure that continued after a release has left a row.
         await store.remove_subjects(connection, tenant, line.hold.id, new)
         await store.add_subjects(connection, tenant, line.hold.id, new)
-        await store.put_marks(connection, tenant, rows, line.hold)
+        await store.put_marks(services.subjects, connection, tenant, rows, line.hold)

@@ -8,7 +8,7 @@ from vault.consent.model import unpack
 from vault.lifecycle.personal_data import RetainedData
 from vault.retention.holds import held, held_by, join_marks, move_people
 from vault.retention.tables import HOLD_SUBJECT
-from vault.subjects.store import PROFILE, locked_subject
+from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -35,6 +35,6 @@ class HoldData(RetainedData):
             raise held()
         await move_people(merge.connection, merge.tenant, of=merge.duplicate, to=merge.survivor)
         # Read again: the consents that moved have changed the survivor's row.
-        row = await locked_subject(merge.connection, merge.tenant, merge.survivor)
+        row = await merge.services.subjects.locked(merge.connection, merge.tenant, merge.survivor)
         if state.holds and row is not None:
-            await join_marks(merge.connection, merge.tenant, row, state.holds)
+            await join_marks(merge.services.subjects, merge.connection, row, state.holds)

@@ -23,7 +23,7 @@ from vault.retention import holds
 from vault.retention.clocks import clocks_of_one
 from vault.retention.ends import SubjectData, day_of
 from vault.subjects.rows import happened_at, unpack
-from vault.subjects.store import locked_subject, person, records_of
+from vault.subjects.store import records_of
 from vault.subjects.tables import SUBJECT_ALIAS
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ async def _is_free(
     services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, rest: Rest
 ) -> bool:
     """Return whether an erasure that continued now would erase something."""
-    row = await person(connection, tenant, subject)
+    row = await services.subjects.person(connection, tenant, subject)
     if row is None or row.state == "erased":
         return False
     records = await records_of(connection, tenant, subject)
@@ -158,7 +158,7 @@ async def release(
         hold: the hold; its row is locked.
         rows: the subjects' rows, locked.
     """
-    await holds.take_marks(connection, tenant, rows, hold, services.clock.now())
+    await holds.take_marks(services, connection, tenant, rows, hold)
     free = await free_rests(services, connection, tenant, list(rows))
     await holds.remove_subjects(connection, tenant, hold, [subject for subject in rows if subject not in free])
     await holds.set_waiting_erasures(connection, tenant, hold, {subject: new_id() for subject in free})
@@ -229,7 +229,7 @@ RESUME_STEPS: Final = RESUME.steps
 
 async def _begin(services: Services, connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> float | None:
     subject = await holds.subject_of_erasure(connection, tenant, erasure)
-    row = None if subject is None else await locked_subject(connection, tenant, subject)
+    row = None if subject is None else await services.subjects.locked(connection, tenant, subject)
     if subject is None or row is None or await find_erasure(connection, tenant, erasure) is not None:
         return None
     if any(other.finished_at is None for other in await erasures_of(connection, tenant, subject)):

@@ -38,7 +38,7 @@ from vault.ids import Pseudonym, SubjectId, TenantId, new_id
 from vault.letters.send import THERE, LetterContent, find_contact, render_letter, stand_in_contact
 from vault.sensitive import Sensitive
 from vault.subjects.rows import checked_external_ids
-from vault.subjects.store import locked_subjects, pseudonym_of
+from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -373,14 +373,14 @@ async def send_code_to(
 async def _record_several(services: Services, request: CodeRequest, match: Match) -> None:
     """Record that a claim leads to several people, of ids in other systems, or to too many: no code can be sent."""
     async with services.data.reading() as connection:
-        pseudonyms = [await pseudonym_of(connection, request.tenant, person) for person in sorted(match.people)]
+        rows = await services.subjects.people(connection, request.tenant, sorted(match.people))
     entry = audit_entry(
         services,
         system_caller(request.tenant),
         action="send-code",
         decision="failed",
         code=match.code,
-        subjects=tuple(pseudonym for pseudonym in pseudonyms if pseudonym is not None),
+        subjects=tuple(Pseudonym(row.pseudonym) for row in rows if row.state not in GONE),
         target=request.code,
     )
     await services.audit_log.append(entry)
@@ -406,7 +406,8 @@ async def _make_code(
     tokens, keys = await services.keyring.token_key(request.tenant), await services.keyring.row_keys(request.tenant)
     asked = subject or SubjectId(new_id())
     async with services.data.transaction() as connection:
-        rows = await locked_subjects(connection, request.tenant, [asked] if shared is None else sorted(shared.fields))
+        people = [asked] if shared is None else sorted(shared.fields)
+        rows = await services.subjects.locked_many(connection, request.tenant, people)
         row, now = rows.get(asked), services.clock.now()
         code = await _empty_code(connection, keys, request, now)
         wait = await _wait(connection, request.tenant, _CODE.subject_id == asked, now)

@@ -45,8 +45,7 @@ from vault.letters.send import THERE
 from vault.principals.principal import Principal
 from vault.requests.store import REQUEST
 from vault.requests.verification import Match, find_person
-from vault.subjects.store import locked_subjects
-from vault.subjects.tables import SUBJECT
+from vault.subjects.tables import SUBJECT, SUBJECTS
 from vault.views import Moment, View
 
 if TYPE_CHECKING:
@@ -254,7 +253,7 @@ class People:
         if shaped is not None:
             whose = and_(SUBJECT.c.tenant_id == _SESSION.tenant_id, SUBJECT.c.id == _SESSION.subject_id)
             statement = (
-                select(*SESSIONS.columns, SUBJECT.c.pseudonym, SUBJECT.c.state)
+                select(*SESSIONS.columns, *(column.label(f"person_{column.name}") for column in SUBJECTS.columns))
                 .join(SUBJECT, whose)
                 .where(_SESSION.tenant_id.in_(self._tenants()), _SESSION.id == UUID(hex=shaped[1]))
             )
@@ -265,12 +264,13 @@ class People:
         )
         if not matches("session-token", plain_digest(token), stored, tokens) or row is None:
             return None
-        if not SESSIONS.is_genuine(await self._services.keyring.row_keys(row.tenant_id), row[: len(SESSIONS.columns)]):
+        keys, end = await self._services.keyring.row_keys(row.tenant_id), len(SESSIONS.columns)
+        if not (SESSIONS.is_genuine(keys, row[:end]) and SUBJECTS.is_genuine(keys, row[end:])):
             return None
-        if row.ended_at is not None or now >= row.expires_at or row.state not in THERE:
+        if row.ended_at is not None or now >= row.expires_at or row.person_state not in THERE:
             return None
         caller = data_subject_caller(TenantId(row.tenant_id), request_id)
-        return Session(caller, row.id, SubjectId(row.subject_id), Pseudonym(row.pseudonym), row.authenticated_at)
+        return Session(caller, row.id, SubjectId(row.subject_id), Pseudonym(row.person_pseudonym), row.authenticated_at)
 
     def _home(self, tenant: TenantId) -> TenantId:
         """Return the tenant, or an existing one for an unknown name, so that the work reveals no tenant.
@@ -315,7 +315,7 @@ class People:
         services = self._services
         async with services.data.transaction() as connection:
             along = await sent_along(services, connection, spent)
-            rows = await locked_subjects(connection, spent.tenant, [spent.subject, *along])
+            rows = await services.subjects.locked_many(connection, spent.tenant, [spent.subject, *along])
             there = {person for person in rows if rows[person].state in THERE}
             if spent.subject not in there or not await use(services, connection, spent):
                 raise code_invalid()

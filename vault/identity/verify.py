@@ -17,7 +17,6 @@ from vault.requests.model import Level, Request, State, Verification, after
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request, require_own_or
 from vault.requests.verification import start_approved, verify
-from vault.subjects.store import pseudonym_of
 from vault.views import Moment, View
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ async def send_code(services: Services, caller: Caller, request_id: UUID) -> Sen
         after(request.state, "verify")
         await services.limits.take(caller.principal, "search", 1)
         async with services.data.transaction() as connection:
-            pseudonym = await pseudonym_of(connection, caller.tenant, request.subject or request.id)
+            pseudonym = await services.subjects.pseudonym_of(connection, caller.tenant, request.subject or request.id)
             claim = tokens.digest("identity-request", request.id.bytes)
             code, expires_at = await issue(services, connection, caller.tenant, claim, request.id)
             entry = audit_entry(
@@ -124,7 +123,7 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
     except VaultError as error:
         # The entry names the person for whom a wrong code was tried.
         async with services.data.reading() as connection:
-            pseudonym = await pseudonym_of(connection, caller.tenant, request.subject)
+            pseudonym = await services.subjects.pseudonym_of(connection, caller.tenant, request.subject)
         subjects = () if pseudonym is None else (pseudonym,)
         await record_failure(services, caller, "verify-identity", error, target=request.id, subjects=subjects)
         raise

@@ -26,7 +26,7 @@ from vault.ids import Pseudonym
 from vault.lifecycle.key_fence import current_keys
 from vault.moments import SKEW, moment_fault
 from vault.subjects.rows import composed, external_digest, is_external_id
-from vault.subjects.store import GONE, locked_subjects, mark_due, set_standing
+from vault.subjects.store import GONE, mark_due
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -271,7 +271,7 @@ class _Batch:
     async def create_events(self, connection: AsyncConnection) -> None:
         """Create the new events of each subject in the order of their time, without writing them."""
         services, tenant, subjects = self._services, self._caller.tenant, list(self._by_subject)
-        rows = await locked_subjects(connection, tenant, subjects)
+        rows = await services.subjects.locked_many(connection, tenant, subjects)
         self._keys = await current_keys(services, connection, tenant, self._keys)
         existing = await services.consents.events_of(connection, tenant, subjects) if subjects else {}
         for subject, items in self._by_subject.items():
@@ -296,7 +296,7 @@ class _Batch:
         for change in self._changes:
             consent_state = change.state
             restricted = stays_restricted(change.row, consent_state)
-            await set_standing(connection, tenant, change.subject, pack(consent_state), restricted=restricted)
+            await services.subjects.set_standing(connection, change.row, pack(consent_state), restricted=restricted)
         await mark_due(connection, tenant, [change.subject for change in self._changes], services.clock.now())
         entry = audit_entry(
             services,

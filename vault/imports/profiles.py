@@ -39,7 +39,7 @@ from vault.subjects.rows import (
     unknown,
     unpack,
 )
-from vault.subjects.store import GONE, PROFILE, IndexChange, SubjectQuery, change_index, locked_subjects, stored_subject
+from vault.subjects.store import GONE, PROFILE, IndexChange, SubjectQuery, change_index, stored_subject
 from vault.subjects.tables import EXTERNAL_REF, RECORD
 from vault.subjects.validation import merged, normalise
 
@@ -280,7 +280,7 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
     values: list[WrittenValues] = []
     birth_dates: dict[SubjectId, object] = {}
     # Lock subjects before their records (global lock order), to avoid deadlock.
-    rows = await locked_subjects(connection, context.tenant, list(by_subject))
+    rows = await context.services.subjects.locked_many(connection, context.tenant, list(by_subject))
     context.require_unchanged(by_subject, {subject: stored_subject(row) for subject, row in rows.items()})
     keys = {subject: change.keys for subject, change in by_subject.items()}
     keys = await current_keys(context.services, connection, context.tenant, keys)

@@ -19,7 +19,7 @@ from vault.retention.clocks import Newest
 from vault.storage.columns import Id
 from vault.storage.query import Query, any_of, native
 from vault.subjects.rows import NewRecord, external_digest, record_digest, record_rows, unpack
-from vault.subjects.store import GONE, SubjectQuery, shared_subjects
+from vault.subjects.store import GONE, SubjectQuery
 from vault.subjects.tables import RECORD, SUBJECT
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class RecordChunk:
     async def write(self, connection: AsyncConnection) -> list[Pseudonym]:
         """Write the rows; returns the pseudonyms of the subjects."""
         subjects = dict.fromkeys(owned.subject for owned in self._new)
-        rows = await shared_subjects(connection, self._context.tenant, list(subjects))
+        rows = await self._context.services.subjects.shared(connection, self._context.tenant, list(subjects))
         self._context.require_unchanged(subjects, rows)
         versions = {subject: self._people[subject][1].current_version for subject in subjects}
         await require_current(self._context.services, connection, self._context.tenant, versions)

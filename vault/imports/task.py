@@ -222,7 +222,6 @@ async def open_import(services: Services, task: ImportTask) -> ImportContext:
     collection = services.policies.active(task.tenant).policy_set.catalogue.collections[task.mapping.collection]
     file = "" if task.mapping.unnumbered is None else await _name_of_file(services, task)
     bounds = Bounds(collection.ahead.after(task.started_at), task.started_at.date(), file)
-    index_keys = await services.keyring.index_keys(task.tenant)
     return ImportContext(
         services,
         caller,
@@ -231,6 +230,6 @@ async def open_import(services: Services, task: ImportTask) -> ImportContext:
         LineParser(task.mapping, grant.declared, reader, bounds),
         grant,
         # All rows of an import have the time at which it started, whenever their chunk is written.
-        Maker(task.tenant, index_keys, task.started_at),
+        await Maker.of(services.keyring, task.tenant, task.started_at),
         Origin(task.source, task.started_at, task.purpose),
     )

@@ -95,6 +95,18 @@ class RestoreLedger:
                 return
             after = (rows[-1].at, rows[-1].id)
 
+    async def lines_of(self, tenant: TenantId, kind: Kind, subject: UUID) -> list[bytes]:
+        """Return the bodies of a subject's lines of a kind, the oldest first.
+
+        Raises:
+            Unavailable: the ledger does not answer.
+        """
+        table = TOMBSTONE_LEDGER
+        lines = table.c.tenant_id == tenant, table.c.kind == kind, table.c.subject_id == subject
+        statement = select(table.c.body).where(*lines).order_by(table.c.at, table.c.id)
+        async with self._database.reading() as connection:
+            return list((await connection.execute(statement)).scalars())
+
     async def newest(self) -> datetime | None:
         """Return when the last line was written, or None if there is none."""
         async with self._database.reading() as connection:

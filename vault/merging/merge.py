@@ -28,7 +28,7 @@ from vault.merging.views import MergeResult
 from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.requests.store import request_ids_of, requests_of
 from vault.subjects.rows import view_name
-from vault.subjects.store import GONE, locked_subjects, mark_due, merged_into, newest_aliases
+from vault.subjects.store import GONE, mark_due, merged_into, newest_aliases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +108,7 @@ async def merge_authorized(
     async with services.data.transaction() as connection:
         # Requests first, then subjects: the global order of locks.
         requests = await requests_of(connection, row_keys, both, lock=True)
-        rows = await locked_subjects(connection, tenant, both)
+        rows = await services.subjects.locked_many(connection, tenant, both)
         # The call before may have committed and lost its answer: a second one completes the merge and succeeds.
         if await merged_into(connection, tenant, request.duplicate) == request.survivor:
             result = MergeResult(

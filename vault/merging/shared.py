@@ -11,7 +11,6 @@ from vault.contacts.shared import open_shared, settle_shared
 from vault.errors import NotFound
 from vault.merging.duplicates import Comparison, compare
 from vault.merging.views import LikelyPair, SettledContact, SharedContactList, SharedContactView
-from vault.subjects.store import locked_subjects
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -80,7 +79,7 @@ async def settle(
                 code="contact-not-found",
                 hint="GET /v1/shared-contacts lists them",
             )
-        rows = await locked_subjects(connection, caller.tenant, people)
+        rows = await services.subjects.locked_many(connection, caller.tenant, people)
         entry = audit_entry(
             services,
             caller,

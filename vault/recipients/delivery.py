@@ -34,7 +34,6 @@ from vault.jobs.workflow import Workflow
 from vault.messaging.http import NotPosted
 from vault.recipients.store import due_notices, find_notice, find_webhook, save_notice, save_webhook
 from vault.sensitive import Sensitive
-from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,7 +195,7 @@ async def _record(services: Services, tenant: TenantId, trial: _Trial, outcome: 
         notice = _after_try(stored, outcome, now)
         await save_notice(connection, tenant, notice)
         if notice.next_at is None:
-            pseudonym = await pseudonym_of(connection, tenant, notice.subject)
+            pseudonym = await services.subjects.pseudonym_of(connection, tenant, notice.subject)
             entry = audit_entry(
                 services,
                 system_caller(tenant),

@@ -17,7 +17,6 @@ from vault.errors import Conflict, NotFound
 from vault.recipients import store
 from vault.recipients.delivery import NOTIFY
 from vault.recipients.views import AppNotice, AppNoticePage, SentNotice, SentNoticePage
-from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -85,7 +84,7 @@ async def list_sent(
         wanted = replace(query, principal=recipient, limit=query.limit + 1)
         notices = await store.list_notices(connection, caller.tenant, wanted)
         webhooks = {webhook.principal: webhook.state for webhook in await store.list_webhooks(connection, keys)}
-        pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
+        pseudonym = await services.subjects.pseudonym_of(connection, caller.tenant, query.subject)
     entry = audit_entry(
         services,
         caller,
@@ -196,7 +195,7 @@ async def chase(services: Services, caller: Caller, notice: UUID) -> AppNotice:
 async def _audit(
     services: Services, connection: AsyncConnection, caller: Caller, notice: store.RecipientNotice, code: str | None
 ) -> None:
-    pseudonym = await pseudonym_of(connection, caller.tenant, notice.subject)
+    pseudonym = await services.subjects.pseudonym_of(connection, caller.tenant, notice.subject)
     entry = audit_entry(
         services,
         caller,

@@ -71,8 +71,7 @@ async def take_away(merge: MergeContext) -> None:
     connection, tenant, duplicate = merge.connection, merge.tenant, merge.duplicate
     for table in (RECORD, BLIND_INDEX):
         await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == duplicate))
-    is_duplicate = SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == duplicate
-    await connection.execute(update(SUBJECT).where(*is_duplicate).values(state="erased", standing=None))
+    await merge.services.subjects.close_duplicate(connection, merge.duplicate_row)
 
 
 async def lead_to(merge: MergeContext) -> None:

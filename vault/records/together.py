@@ -21,7 +21,6 @@ from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import digests_of, erased_before, tombstones_among
 from vault.retention.clocks import Newest
 from vault.subjects.rows import record_rows
-from vault.subjects.store import shared_subjects
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ async def _create_all(connection: AsyncConnection, tenant: TenantId, creations: 
 
 async def _append_all(connection: AsyncConnection, tenant: TenantId, appends: Sequence[Append]) -> list[bool]:
     subjects = list({append.record.subject for append in appends})
-    stored = await shared_subjects(connection, tenant, subjects)
+    stored = await appends[0].call.services.subjects.shared(connection, tenant, subjects)
     results = [_is_allowed(append, stored) for append in appends]
     allowed = [append for append, result in zip(appends, results, strict=True) if result]
     if allowed:

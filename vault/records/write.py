@@ -70,7 +70,6 @@ from vault.subjects.store import (
     change_index,
     change_record,
     locked_record,
-    locked_subject,
     record_by_external,
 )
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
@@ -175,13 +174,13 @@ async def change_profile(
     # Before the transaction: the key store is another database, and is asked under the lock only if an erasure came
     # first.
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
-    maker = Maker(tenant, await services.keyring.index_keys(tenant), patch.origin.collected_at)
+    maker = await Maker.of(services.keyring, tenant, patch.origin.collected_at)
     pseudonym = None if found is None else found.pseudonym
     taken = Conflict("an external id belongs to another subject", code="external-id-taken")
     said = OVERRIDDEN if change.returning else None
     async with writing(services, caller, "update", decision, pseudonym, taken=taken, code=said) as connection:
         if BIRTH_DATE in patch.values:  # lock the subject before the record (global lock order), to avoid deadlock
-            await locked_subject(connection, tenant, subject)
+            await services.subjects.locked(connection, tenant, subject)
         # Again, now under the lock: a withdrawal or an erasure since the first look must stop the write.
         found = await locked_ground(services, caller, connection, decision, subject)
         retained = found.state == "retained"
@@ -421,7 +420,7 @@ async def _create(
 ) -> WriteResult:
     await require_all(services, caller, new.decision, "create", ground_refusal(new.decision))
     tenant, subject = caller.tenant, SubjectId(new_id())
-    maker = Maker(tenant, await services.keyring.index_keys(tenant), services.clock.now())
+    maker = await Maker.of(services.keyring, tenant, services.clock.now())
     keys = (await services.keyring.new_subject_keys(tenant, [subject]))[subject]
     profile = NewRecord(subject, PROFILE, RecordId(subject), new.fields, new.values, new.origin)
     record, index = record_rows(maker, keys, profile)
@@ -526,7 +525,7 @@ async def append_record(
     (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
     found = await require_ground(services, caller, decision, "append", found)
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
-    maker = Maker(tenant, await services.keyring.index_keys(tenant), origin.collected_at)
+    maker = await Maker.of(services.keyring, tenant, origin.collected_at)
     digest = None if new.external_id is None else record_digest(maker.index_keys, collection, new.external_id)
     record = NewRecord(subject, collection, RecordId(new_id()), fields, values, origin, new.occurred_at, digest)
     if found is not None and keys is not None:

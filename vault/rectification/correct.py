@@ -209,7 +209,8 @@ async def correct(change: RequestChange, index_keys: IndexKeys) -> None:
     tenant, request = change.caller.tenant, change.request
     by = change.caller.principal.id
     sealer = Sealer(keys=change.keys, tenant=tenant, subject=consents.subject, at=change.now, by=by, request=request.id)
-    context = _Context(change, consents, sealer, Maker(tenant, index_keys, change.now))
+    maker = Maker(tenant, index_keys, await change.services.keyring.row_keys(tenant), change.now)
+    context = _Context(change, consents, sealer, maker)
     details = change.opened_details()
     rectifications = [row for correction in corrections_of(details) for row in await _correct(context, correction)]
     corrected = list(dict.fromkeys(row.whole for row in rectifications))

@@ -18,7 +18,6 @@ from vault.requests.model import OPEN
 from vault.requests.store import RequestQuery, events_of, find_request, list_requests
 from vault.requests.transaction import DETAILS, no_request, open_sealed, require_own_or
 from vault.requests.views import DataSubjectRequest, RequestDetails, RequestEvent, RequestPage, SubmittersRequest
-from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:
     from vault.context import Caller, Services
@@ -68,7 +67,7 @@ async def list_of_requests(
         following = replace(following, states=states, due_before=end)
     async with services.data.reading() as connection:
         requests = await list_requests(connection, await services.keyring.row_keys(caller.tenant), following)
-        pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
+        pseudonym = await services.subjects.pseudonym_of(connection, caller.tenant, query.subject)
     views = [DataSubjectRequest.of(services, caller.tenant, request) for request in requests[: query.limit]]
     last = views[-1] if len(requests) > query.limit else None
     return RequestPage(
@@ -94,7 +93,7 @@ async def show_request(services: Services, caller: Caller, request: UUID) -> Req
         if stored is None:
             raise no_request()
         events = await events_of(connection, caller.tenant, request)
-        pseudonym = await pseudonym_of(connection, caller.tenant, stored.request.subject)
+        pseudonym = await services.subjects.pseudonym_of(connection, caller.tenant, stored.request.subject)
     opened = await _opened(services, caller, stored, events) if in_full else {}
     audit = await _record(services, caller, pseudonym, target=request)
     view = RequestDetails if in_full else SubmittersRequest

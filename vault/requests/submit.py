@@ -24,7 +24,7 @@ from vault.requests.store import add_request, find_request, open_requests_of
 from vault.requests.transaction import RequestChange, no_request
 from vault.requests.verification import Match, find_person, start_approved, verify
 from vault.requests.views import SubmittedRequest
-from vault.subjects.store import GONE, SubjectQuery, locked_subject
+from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,7 +120,7 @@ async def submit_request(
     row_keys = await services.keyring.row_keys(caller.tenant)
     async with services.data.transaction() as connection:
         # The lock makes two requests for the same thing see each other, and keeps an erasure from coming in between.
-        row = await locked_subject(connection, caller.tenant, person)
+        row = await services.subjects.locked(connection, caller.tenant, person)
         pseudonym = None if row is None or row.state in GONE else row.pseudonym
         if pseudonym is None and submission.subject is not None:
             raise subject_not_found()

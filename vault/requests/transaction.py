@@ -16,7 +16,7 @@ from vault.ids import THE_PERSON, SubjectId
 from vault.lifecycle.key_fence import current_keys
 from vault.requests.model import CLOSED, RUNNING, Event, after
 from vault.requests.store import events_of, find_request, save_request
-from vault.subjects.store import is_erased, pseudonym_of
+from vault.subjects.store import is_erased
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -211,7 +211,7 @@ async def changing_request(
                 raise no_request()
             if stored.request.subject != subject:  # a merge happened since, so these keys are another subject's
                 raise Unavailable("this person's entries are being merged at this moment", hint="send it again")
-            pseudonym = await pseudonym_of(connection, caller.tenant, stored.request.subject)
+            pseudonym = await services.subjects.pseudonym_of(connection, caller.tenant, stored.request.subject)
             # A node may have the keys of an erased person in its cache for some seconds; a note must not be sealed by
             # them.
             if subject is not None and pseudonym is None and await is_erased(connection, caller.tenant, subject):

@@ -27,7 +27,7 @@ from vault.retention.ends import NEVER, REVIEWED, applies, day_of, ends_of, sche
 from vault.retention.holds import is_covered
 from vault.retention.reviews import kept_by, reviews_in
 from vault.subjects.rows import happened_at, unpack
-from vault.subjects.store import GONE, person
+from vault.subjects.store import GONE
 from vault.subjects.tables import RECORD
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def explain_retention(
     active, now = services.policies.active(caller.tenant), services.clock.now()
     whole, declared = _whole_name(active.policy_set.catalogue, field)
     async with services.data.reading() as connection:
-        row = await person(connection, caller.tenant, subject)
+        row = await services.subjects.person(connection, caller.tenant, subject)
         clocks = await clocks_of_one(connection, caller.tenant, subject)
         reviews = await reviews_in(connection, caller.tenant, [subject])
         rows = await _newest_records(connection, caller.tenant, subject, whole.partition(".")[0], record)
@@ -224,7 +224,7 @@ async def show_relationship(services: Services, caller: Caller, subject: Subject
     """
     await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
     async with services.data.reading() as connection:
-        row = await person(connection, caller.tenant, subject)
+        row = await services.subjects.person(connection, caller.tenant, subject)
         clocks = await clocks_of_one(connection, caller.tenant, subject)
     active = services.policies.active(caller.tenant)
     if row is None or row.state in GONE:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from vault.catalogue.model import HOME, covers
 from vault.consent.model import Held, pack, unpack
@@ -23,7 +23,6 @@ from vault.retention.ends import day_of
 from vault.retention.tables import HOLD, HOLD_SUBJECT
 from vault.subjects.rows import EXTERNAL_IDS
 from vault.subjects.store import mark_due
-from vault.subjects.tables import SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.consent.model import ConsentState
+    from vault.context import Services
     from vault.ids import TenantId
+    from vault.subjects.store import Subjects
 
 
 CODE: Final = "held"
@@ -78,41 +79,45 @@ def with_mark(consent_state: ConsentState, mark: Held) -> ConsentState:
 
 
 async def put_marks(
-    connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: LegalHold
+    subjects: Subjects, connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: LegalHold
 ) -> None:
     """Put the mark of a hold on subjects whose rows are locked."""
     since = None if hold.since is None else hold.since.toordinal()
     until = None if hold.until is None else hold.until.toordinal()
     mark = Held(hold.id.bytes, hold.purpose, hold.also_for, hold.fields, since, until)
     states = {subject: with_mark(unpack(row.standing), mark) for subject, row in rows.items()}
-    await _write(connection, tenant, states)
+    await _write(subjects, connection, tenant, rows, states)
 
 
 async def take_marks(
-    connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: UUID, now: datetime
+    services: Services, connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: UUID
 ) -> None:
     """Remove the mark of a hold from subjects whose rows are locked; the next sweep evaluates them."""
     states = {subject: unpack(row.standing) for subject, row in rows.items()}
     unmarked = {subject: replace(state, holds=_others(state, hold.bytes)) for subject, state in states.items()}
-    await _write(connection, tenant, unmarked)
-    people = list(rows)
+    await _write(services.subjects, connection, tenant, rows, unmarked)
+    people, now = list(rows), services.clock.now()
     for start in range(0, len(people), AT_ONCE):
         await mark_due(connection, tenant, people[start : start + AT_ONCE], now)
 
 
-async def join_marks(connection: AsyncConnection, tenant: TenantId, row: Any, others: Collection[Held]) -> None:
+async def join_marks(subjects: Subjects, connection: AsyncConnection, row: Any, others: Collection[Held]) -> None:
     """Add another subject's marks to a subject whose row is locked."""
     consent_state = unpack(row.standing)
     for mark in others:
         consent_state = with_mark(consent_state, mark)
-    await _write(connection, tenant, {row.id: consent_state})
+    await _write(subjects, connection, row.tenant_id, {row.id: row}, {row.id: consent_state})
 
 
-async def _write(connection: AsyncConnection, tenant: TenantId, standings: Mapping[SubjectId, ConsentState]) -> None:
-    rows = [{"tenant": tenant, "subject": subject, "packed": pack(state)} for subject, state in standings.items()]
-    if rows:
-        where = (SUBJECT.c.tenant_id == bindparam("tenant"), SUBJECT.c.id == bindparam("subject"))
-        await connection.execute(update(SUBJECT).where(*where).values(standing=bindparam("packed")), rows)
+async def _write(
+    subjects: Subjects,
+    connection: AsyncConnection,
+    tenant: TenantId,
+    rows: Mapping[SubjectId, Any],
+    states: Mapping[SubjectId, ConsentState],
+) -> None:
+    packed = {subject: pack(state) for subject, state in states.items()}
+    await subjects.set_marks(connection, tenant, rows.values(), packed)
 
 
 def _others(consent_state: ConsentState, hold: bytes) -> tuple[Held, ...]:

@@ -131,15 +131,16 @@ class Query:
 
     def read_postgresql(self, rows: Fetched) -> Fetched:
         """Give the first and last moment of the calendar their zone: the driver reads infinities, without one."""
-        return [self._with_zones(row) for row in rows] if self._moments else rows
-
-    def _with_zones(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        if all(row[place] is None or row[place].tzinfo is not None for place in self._moments):
-            return row
-        return tuple(
-            value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-            for value in row
-        )
+        # A list comprehension calls no function for a row, and hardly any row has such a moment.
+        if not [row for row in rows for place in self._moments if row[place] is not None and row[place].tzinfo is None]:
+            return rows
+        return [
+            tuple(
+                value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+                for value in row
+            )
+            for row in rows
+        ]
 
     @lru_cache  # noqa: B019 - queries are created at import and live as long as the process
     def _postgresql(self) -> tuple[str, tuple[str, ...], dict[str, object]]:

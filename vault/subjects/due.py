@@ -92,12 +92,6 @@ async def count_people(database: Database, tenant: TenantId, until: datetime | N
     return count
 
 
-async def rows_of_people(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> list[AnyRow]:
-    """Fetch the rows of subjects, in the order of their ids."""
-    statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(subjects))
-    return list((await connection.execute(statement.order_by(SUBJECT.c.id))).all())
-
-
 async def records_of_people(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], until: datetime | None = None
 ) -> dict[SubjectId, list[AnyRow]]:

@@ -29,6 +29,7 @@ from vault.crypto.derive import FULL
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.ids import Pseudonym, RecordId, SubjectId, is_slug, random_id
+from vault.subjects.tables import SUBJECTS
 from vault.unicode import is_stream_safe, normalize
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Field, Index
     from vault.catalogue.types import JsonValue
     from vault.crypto.derive import IndexKeys
+    from vault.crypto.keyring import Keyring
+    from vault.crypto.row_mac import RowKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.storage.columns import AnyRow
@@ -237,7 +240,13 @@ class Maker(NamedTuple):
 
     tenant: TenantId
     index_keys: IndexKeys
+    row_keys: RowKeys
     now: datetime
+
+    @classmethod
+    async def of(cls, keyring: Keyring, tenant: TenantId, now: datetime) -> Maker:
+        """Return a maker with the tenant's keys."""
+        return cls(tenant, await keyring.index_keys(tenant), await keyring.row_keys(tenant), now)
 
 
 class NewRecord(NamedTuple):
@@ -256,7 +265,7 @@ class NewRecord(NamedTuple):
 def record_rows(maker: Maker, keys: SubjectKeys, record: NewRecord) -> Rows:
     """Seal the values of a new record, and derive its index rows."""
     subject, collection, id_, fields, values, origin, occurred_at, external_digest = record
-    tenant, index_keys, now = maker
+    tenant, index_keys, _row_keys, now = maker
     plain = {name: encode(value) for name, value in values.items()}
     body = pack(seal_values(keys, record_aad(tenant, subject, collection, id_), plain, origin), occurred_at)
     row = (tenant, subject, collection, id_, 1, now, now, occurred_at, now, external_digest, body)
@@ -330,10 +339,11 @@ def _key_name(field: Field, kind: str, part: str) -> str:
     return f"{field.whole}:{kind}:{len(part)}" if kind == "prefix" else f"{field.whole}:{kind}"
 
 
-def subject_row(maker: Maker, subject: SubjectId) -> tuple[TenantId, SubjectId, Pseudonym, str, datetime, None]:
-    """Build the row of a new subject, with a random pseudonym."""
+def subject_row(maker: Maker, subject: SubjectId) -> tuple[TenantId, SubjectId, Pseudonym, str, datetime, None, bytes]:
+    """Build the row of a new subject, with a random pseudonym and its MAC."""
     # Random, and not by time as other ids: the audit log must not show when a person became a customer.
-    return (maker.tenant, subject, Pseudonym(random_id()), "active", maker.now, None)
+    row = (maker.tenant, subject, Pseudonym(random_id()), "active", maker.now, None)
+    return (*row, SUBJECTS.mac(maker.row_keys, row))
 
 
 def external_rows(

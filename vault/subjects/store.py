@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import bindparam, cast, delete, func, insert, null, select, union_all, update
@@ -15,21 +15,25 @@ from sqlalchemy import bindparam, cast, delete, func, insert, null, select, unio
 from vault.ids import Pseudonym, SubjectId, random_id
 from vault.storage.batcher import Batcher
 from vault.storage.query import Query, any_of, insert_into
-from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
+from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS, SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.crypto.keyring import Keyring
     from vault.ids import RecordId, TenantId
     from vault.storage.columns import AnyRow
     from vault.storage.database import Database
 
 
 PROFILE = "profile"
+MOST_KNOWN: Final = 10_000
+"""Rows of a tenant's subjects that are known to be genuine; about 1 KB each."""
 MOST_RECORDS = 100
 """The number of records of one collection that a read shows, newest first; listing has pages."""
 
@@ -84,23 +88,19 @@ class PageQuery(NamedTuple):
     limit: int = 50
 
 
-_SUBJECTS = Query(
-    select(SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state, SUBJECT.c.standing).where(
-        SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")
-    )
-)
+_ROW = SUBJECTS.columns[1:]
+"""The columns of a row and its MAC, without the tenant, by which every query selects."""
+_SUBJECTS = Query(select(*_ROW).where(SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")))
 # A union of two index scans and no join: each scans its index once, whatever the planner estimates. Right after a large
 # import, before PostgreSQL has statistics, it took a joined table for almost empty and scanned it for each subject.
 _PROFILES = Query(
     union_all(
-        select(SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state, SUBJECT.c.standing).where(
-            SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")
-        ),
+        select(*_ROW).where(SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")),
         select(
             RECORD.c.subject_id,
-            cast(null(), SUBJECT.c.pseudonym.type),
-            cast(null(), SUBJECT.c.state.type),
+            *(cast(null(), column.type) for column in _ROW[1:-2]),
             RECORD.c.body,
+            cast(null(), SUBJECT.c.mac.type),
         ).where(
             RECORD.c.tenant_id == bindparam("tenant"),
             any_of(RECORD.c.subject_id, "subjects"),
@@ -174,10 +174,17 @@ class Subjects:
     """The subjects of all tenants in one database.
 
     Concurrent reads of single subjects are batched into one query for each tenant.
+
+    The MAC of each row is checked here, before anyone acts upon it. A row that is not as the vault wrote it is left out
+    where several are fetched, as if the subject did not exist; where one is fetched by itself to be changed, it is an
+    error.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
+        self._keyring = keyring
+        self._known: defaultdict[TenantId, dict[int, tuple[Any, ...]]] = defaultdict(dict)
+        """Genuine rows by the subject's id, of each tenant apart: a row of one must not be taken for another's."""
         self._batcher: Batcher[SubjectQuery, StoredSubject | None] = Batcher(self._find_together)
 
     async def find(self, query: SubjectQuery) -> list[StoredSubject | None]:
@@ -242,18 +249,145 @@ class Subjects:
         limit: int,
         said: bool = False,
     ) -> list[AnyRow]:
-        """Return subjects' ids, states and consent states, by id; with ``said`` only those with a consent state."""
-        statement = (
-            select(SUBJECT.c.id, SUBJECT.c.state, SUBJECT.c.standing)
-            .where(SUBJECT.c.tenant_id == tenant)
-            .order_by(SUBJECT.c.id)
-            .limit(limit)
-        )
+        """Return subjects' whole rows, by id, genuine or not; with ``said`` only those with a consent state."""
+        statement = select(*SUBJECTS.columns).where(SUBJECT.c.tenant_id == tenant).order_by(SUBJECT.c.id).limit(limit)
         if after is not None:
             statement = statement.where(SUBJECT.c.id > after)
         if said:
             statement = statement.where(SUBJECT.c.standing.is_not(None))
         return list((await connection.execute(statement)).all())
+
+    async def genuine(self, tenant: TenantId, rows: Sequence[AnyRow]) -> list[AnyRow]:
+        """Return those of whole rows that are as the vault wrote them."""
+        if not rows:
+            return []
+        keys = await self._keyring.row_keys(tenant)
+        return [row for row in rows if SUBJECTS.is_genuine(keys, row)]
+
+    async def person(self, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
+        """Fetch a subject's row without a lock; None if there is none.
+
+        Raises:
+            RowTampered: the row is not as the vault wrote it.
+        """
+        return await self._one(connection, tenant, select(*SUBJECTS.columns).where(SUBJECT.c.id == subject))
+
+    async def locked(self, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
+        """Fetch and lock a subject's row; None if there is none.
+
+        Raises:
+            RowTampered: the row is not as the vault wrote it.
+        """
+        statement = select(*SUBJECTS.columns).where(SUBJECT.c.id == subject).with_for_update()
+        return await self._one(connection, tenant, statement)
+
+    async def locked_as_it_is(self, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
+        """Fetch and lock a subject's row that is to be repaired: it need not be genuine."""
+        statement = select(*SUBJECTS.columns).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
+        return (await connection.execute(statement.with_for_update())).one_or_none()
+
+    async def people(
+        self, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+    ) -> list[AnyRow]:
+        """Fetch the rows of subjects without a lock, in the order of their ids."""
+        statement = select(*SUBJECTS.columns).where(SUBJECT.c.id.in_(subjects)).order_by(SUBJECT.c.id)
+        return await self._several(connection, tenant, statement)
+
+    async def locked_many(
+        self, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+    ) -> dict[SubjectId, AnyRow]:
+        """Fetch and lock the rows of subjects, in the order of their ids, so that concurrent calls do not deadlock."""
+        rows = {}
+        for part in _parts(subjects):
+            # SQLite has no row locks and ignores them: there, one transaction writes at a time.
+            statement = select(*SUBJECTS.columns).where(SUBJECT.c.id.in_(part)).order_by(SUBJECT.c.id).with_for_update()
+            rows.update({SubjectId(row.id): row for row in await self._several(connection, tenant, statement)})
+        return rows
+
+    async def shared(
+        self, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+    ) -> dict[SubjectId, StoredSubject]:
+        """Fetch the rows of subjects, and lock them against change until the transaction ends; writers share the lock.
+
+        Every write to a subject calls this in its transaction, or :meth:`locked`. Otherwise it could add data right
+        after the subject was erased or merged, sealed under a key that is destroyed, or right after the person withdrew
+        their consent.
+        """
+        rows: dict[SubjectId, StoredSubject] = {}
+        for part in _parts(subjects):
+            statement = select(*SUBJECTS.columns).where(SUBJECT.c.id.in_(part)).order_by(SUBJECT.c.id)
+            # A shared lock: writers to one person go on side by side, and an erasure or a withdrawal waits for all of
+            # them.
+            found = await self._several(connection, tenant, statement.with_for_update(read=True))
+            rows.update({SubjectId(row.id): stored_subject(row) for row in found})
+        return rows
+
+    async def pseudonym_of(self, connection: AsyncConnection, tenant: TenantId, subject: UUID | None) -> UUID | None:
+        """Return the pseudonym of a subject; None if it does not exist or is erased.
+
+        Raises:
+            RowTampered: the row is not as the vault wrote it.
+        """
+        row = None if subject is None else await self.person(connection, tenant, SubjectId(subject))
+        return None if row is None or row.state in GONE else row.pseudonym
+
+    async def set_standing(
+        self, connection: AsyncConnection, row: AnyRow, standing: bytes | None, *, restricted: bool
+    ) -> None:
+        """Store a subject's consent state, and the state of the subject that follows from it.
+
+        Args:
+            row: the subject's, locked.
+        """
+        await self._change(connection, row, state="restricted" if restricted else "active", standing=standing)
+
+    async def set_marks(
+        self,
+        connection: AsyncConnection,
+        tenant: TenantId,
+        rows: Iterable[AnyRow],
+        standings: Mapping[SubjectId, bytes | None],
+    ) -> None:
+        """Store the consent states of many subjects after a change of the holds in them; their rows are locked."""
+        keys = await self._keyring.row_keys(tenant)
+        await _write(connection, [SUBJECTS.reseal(keys, row, standing=standings[SubjectId(row.id)]) for row in rows])
+
+    async def close(
+        self, connection: AsyncConnection, tenant: TenantId, closings: Mapping[SubjectId, tuple[State, bytes | None]]
+    ) -> None:
+        """Set the last state of erased subjects, and new pseudonyms: the old ones then exist in the audit log only.
+
+        Their rows are locked.
+        """
+        rows = await self.locked_many(connection, tenant, list(closings))
+        keys = await self._keyring.row_keys(tenant)
+        changed = []
+        for subject, row in rows.items():
+            state, standing = closings[subject]
+            changed.append(SUBJECTS.reseal(keys, row, state=state, standing=standing, pseudonym=random_id()))
+        await _write(connection, changed)
+
+    async def close_duplicate(self, connection: AsyncConnection, row: AnyRow) -> None:
+        """Set the last state of a subject that is merged into another; its pseudonym stays, for it is in the audit log.
+
+        Args:
+            row: the subject's, locked.
+        """
+        await self._change(connection, row, state="erased", standing=None)
+
+    async def _change(self, connection: AsyncConnection, row: AnyRow, **changes: object) -> None:
+        await _write(connection, [SUBJECTS.reseal(await self._keyring.row_keys(row.tenant_id), row, **changes)])
+
+    async def _one(self, connection: AsyncConnection, tenant: TenantId, statement: Select[Any]) -> AnyRow | None:
+        row: AnyRow | None = (await connection.execute(statement.where(SUBJECT.c.tenant_id == tenant))).one_or_none()
+        if row is not None:
+            SUBJECTS.check(await self._keyring.row_keys(tenant), row)
+        return row
+
+    async def _several(self, connection: AsyncConnection, tenant: TenantId, statement: Select[Any]) -> list[AnyRow]:
+        return await self.genuine(
+            tenant, (await connection.execute(statement.where(SUBJECT.c.tenant_id == tenant))).all()
+        )
 
     async def add(
         self,
@@ -267,6 +401,15 @@ class Subjects:
         """Insert any number of whole rows."""
         rows = {SUBJECT: subjects, RECORD: records, EXTERNAL_REF: external, BLIND_INDEX: index}
         await self._database.insert(connection, rows)
+
+    async def _check(self, tenant: TenantId, rows: Sequence[tuple[int, tuple[Any, ...]]]) -> frozenset[int]:
+        """Check rows that are not known to be genuine, and return the ids of those that are not."""
+        keys, known = await self._keyring.row_keys(tenant), self._known[tenant]
+        if len(known) + len(rows) > MOST_KNOWN:
+            known.clear()
+        genuine = {number: row for number, row in rows if SUBJECTS.is_genuine(keys, (tenant, *row))}
+        known.update(genuine)
+        return frozenset(number for number, _row in rows if number not in genuine)
 
     async def _find_together(self, queries: list[SubjectQuery]) -> list[StoredSubject | None]:
         """Find the single subjects of several queries: those of one tenant with the same parts by one query."""
@@ -283,18 +426,25 @@ class Subjects:
         """Fetch subjects by their ids as integers, which are hashed and compared ten times as fast as UUIDs."""
         tenant, subjects, profile, many = query
         rows = await self._database.fetch(_PROFILES if profile else _SUBJECTS, tenant=tenant, subjects=list(subjects))
+        # What was checked need not be checked again while it is the same: an HMAC costs as much as opening a value.
+        known, unknown = self._known[tenant], []
         bodies, people = {}, []
         for row in rows:
+            number = row[0].int
             # The second half of the union has no pseudonym: it is the profile.
             if row[1] is None:
-                bodies[row[0].int] = row[3]
+                bodies[number] = row[4]
             else:
-                people.append(row)
+                people.append((number, row))
+                if known.get(number) != row:
+                    unknown.append((number, row))
+        forged = await self._check(tenant, unknown) if unknown else frozenset()
         found = {
-            (number := subject.int): StoredSubject(
-                subject, pseudonym, state, bodies.get(number), {name: [] for name in many} if many else _NONE, standing
+            number: StoredSubject(
+                row[0], row[1], row[2], bodies.get(number), {name: [] for name in many} if many else _NONE, row[4]
             )
-            for subject, pseudonym, state, standing in people
+            for number, row in people
+            if number not in forged
         }
         if found and many:
             records = await self._database.fetch(
@@ -305,15 +455,6 @@ class Subjects:
         return found
 
 
-async def pseudonym_of(connection: AsyncConnection, tenant: TenantId, subject: UUID | None) -> UUID | None:
-    """Return the pseudonym of a subject; None if it does not exist or is erased."""
-    if subject is None:
-        return None
-    statement = SUBJECT.select().where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
-    row = (await connection.execute(statement)).one_or_none()
-    return None if row is None or row.state in GONE else row.pseudonym
-
-
 async def is_erased(connection: AsyncConnection, tenant: TenantId, subject: UUID) -> bool:
     """Return whether no data of a subject is kept, so that a node must not use keys that it has cached."""
     statement = select(SUBJECT.c.state).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
@@ -321,54 +462,40 @@ async def is_erased(connection: AsyncConnection, tenant: TenantId, subject: UUID
     return (await connection.execute(statement)).scalar_one_or_none() in {None, "erased"}
 
 
+async def have_rows(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> set[SubjectId]:
+    """Return which of some subjects have a row, genuine or not."""
+    found: set[SubjectId] = set()
+    for part in _parts(subjects):
+        statement = select(SUBJECT.c.id).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(part))
+        found.update(SubjectId(subject) for subject in (await connection.execute(statement)).scalars())
+    return found
+
+
 MOST_AT_ONCE: Final = 1_000
 """Ids in one statement."""
 
 
-async def locked_subject(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
-    """Fetch and lock a subject's row; None if there is none."""
-    statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
-    return (await connection.execute(statement.with_for_update())).one_or_none()
+def _parts(subjects: Sequence[SubjectId]) -> Iterator[list[SubjectId]]:
+    in_order = sorted(subjects)
+    return (in_order[start : start + MOST_AT_ONCE] for start in range(0, len(in_order), MOST_AT_ONCE))
 
 
-async def locked_subjects(
-    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> dict[SubjectId, AnyRow]:
-    """Fetch and lock the rows of subjects, in the order of their ids, so that concurrent calls do not deadlock."""
-    rows = {}
-    for start in range(0, len(subjects), MOST_AT_ONCE):
-        statement = (
-            select(SUBJECT)
-            .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(sorted(subjects)[start : start + MOST_AT_ONCE]))
-            .order_by(SUBJECT.c.id)
-            .with_for_update()
-        )
-        # SQLite has no row locks and ignores them: there, one transaction writes at a time.
-        rows.update({SubjectId(row.id): row for row in (await connection.execute(statement)).all()})
-    return rows
+_CHANGED: Final = ("pseudonym", "state", "standing", "mac")
+_WRITE: Final = (
+    update(SUBJECT)
+    .where(SUBJECT.c.tenant_id == bindparam("of_tenant"), SUBJECT.c.id == bindparam("of"))
+    .values({name: bindparam(f"new_{name}") for name in _CHANGED})
+)
 
 
-async def shared_subjects(
-    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> dict[SubjectId, StoredSubject]:
-    """Fetch the rows of subjects, and lock them against change until the transaction ends; writers share the lock.
-
-    Every write to a subject calls this in its transaction, or :func:`locked_subjects`. Otherwise it could add data
-    right after the subject was erased or merged, sealed under a key that is destroyed, or right after the person
-    withdrew their consent.
-    """
-    rows: dict[SubjectId, StoredSubject] = {}
-    for start in range(0, len(subjects), MOST_AT_ONCE):
-        statement = (
-            select(SUBJECT)
-            .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(sorted(subjects)[start : start + MOST_AT_ONCE]))
-            .order_by(SUBJECT.c.id)
-            # A shared lock: writers to one person go on side by side, and an erasure or a withdrawal waits for all of
-            # them.
-            .with_for_update(read=True)
-        )
-        rows.update({SubjectId(row.id): stored_subject(row) for row in (await connection.execute(statement)).all()})
-    return rows
+async def _write(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write changed rows with their MACs."""
+    values = [
+        {"of_tenant": row["tenant_id"], "of": row["id"], **{f"new_{name}": row[name] for name in _CHANGED}}
+        for row in rows
+    ]
+    if values:
+        await connection.execute(_WRITE, values)
 
 
 def stored_subject(row: AnyRow) -> StoredSubject:
@@ -380,17 +507,6 @@ def stored_subject(row: AnyRow) -> StoredSubject:
         profile=None,
         many={},
         standing=row.standing,
-    )
-
-
-async def set_standing(
-    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, standing: bytes | None, *, restricted: bool
-) -> None:
-    """Store a subject's consent state, and the state of the subject that follows from it."""
-    await connection.execute(
-        update(SUBJECT)
-        .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
-        .values(standing=standing, state="restricted" if restricted else "active")
     )
 
 
@@ -516,12 +632,6 @@ async def add_external(connection: AsyncConnection, rows: Sequence[tuple[object,
     await connection.execute(insert(EXTERNAL_REF), [dict(zip(names, row, strict=True)) for row in rows])
 
 
-async def person(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
-    """Fetch a subject's row without a lock; None if there is none."""
-    statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
-    return (await connection.execute(statement)).one_or_none()
-
-
 async def records_of(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, *, lock: bool = False
 ) -> list[AnyRow]:
@@ -563,19 +673,3 @@ async def aliases_of(
     for alias, subject in (await connection.execute(statement)).all():
         aliases.setdefault(SubjectId(subject), []).append(alias)
     return aliases
-
-
-async def close_subjects(
-    connection: AsyncConnection, tenant: TenantId, closings: Mapping[SubjectId, tuple[State, bytes | None]]
-) -> None:
-    """Set the last state of erased subjects, and new pseudonyms: the old ones then exist in the audit log only."""
-    rows = [
-        {"of": subject, "state_": state, "standing_": standing, "pseudonym_": random_id()}
-        for subject, (state, standing) in sorted(closings.items(), key=lambda closing: closing[0].bytes)
-    ]
-    if rows:
-        statement = update(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == bindparam("of"))
-        statement = statement.values(
-            state=bindparam("state_"), standing=bindparam("standing_"), pseudonym=bindparam("pseudonym_")
-        )
-        await connection.execute(statement, rows)

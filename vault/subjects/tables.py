@@ -7,6 +7,7 @@ from uuid import UUID  # noqa: TC003 - as above
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, SmallInteger, String
 
+from vault.crypto.row_mac import MacedTable
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
@@ -24,6 +25,7 @@ class SubjectRow(DataTable, table=True):
     state: str = column(String(16))
     created_at: datetime = column(Moment)
     standing: bytes | None = column(LargeBinary, nullable=True)
+    mac: bytes | None = column(LargeBinary, nullable=True)
 
 
 class RecordRow(DataTable, table=True):
@@ -97,6 +99,8 @@ class SubjectAliasRow(DataTable, table=True):
 
 
 SUBJECT = table_of(SubjectRow)
+SUBJECTS = MacedTable(SUBJECT, "tenant_id", "id", "pseudonym", "state", "created_at", "standing")
+"""Who exists, who is restricted, what was consented to, and what is held: every read decides by it."""
 RECORD = table_of(RecordRow)
 EXTERNAL_REF = table_of(ExternalRefRow)
 SUBJECT_ALIAS = table_of(SubjectAliasRow)

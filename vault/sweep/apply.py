@@ -32,7 +32,7 @@ from vault.requests.store import REQUEST, requests_of
 from vault.retention.reviews import close_reviews, open_reviews
 from vault.subjects.due import PutOff, put_off, put_off_people
 from vault.subjects.rows import EXTERNAL_IDS
-from vault.subjects.store import PROFILE, locked_subjects
+from vault.subjects.store import PROFILE
 from vault.sweep.evaluate import audit_code, audit_fields, count_actions, erasure_lines, load_subjects, midnight
 from vault.sweep.store import Counts
 
@@ -101,7 +101,7 @@ async def apply_plans(
     async with services.data.transaction() as connection:
         # Requests are locked before the subjects' rows (the global lock order), to avoid a deadlock.
         requests = await requests_of(connection, row_keys, subjects, lock=True)
-        rows = await locked_subjects(connection, tenant, subjects)
+        rows = await services.subjects.locked_many(connection, tenant, subjects)
         policy_set = services.policies.active(tenant).policy_set
         versions = {evaluation.policy_set.version for evaluation in evaluations}
         # Nothing is erased by policies that are no longer in force, on this node or another.
@@ -164,7 +164,7 @@ async def put_off_unreadable(
     now, policy = services.clock.now(), services.policies.active(tenant).version
     facts = {"decision": "failed", "code": "cannot-open", "target": run, "policy": policy}
     async with services.data.transaction() as connection:
-        rows = (await locked_subjects(connection, tenant, subjects)).values()
+        rows = (await services.subjects.locked_many(connection, tenant, subjects)).values()
         await put_off_people(connection, tenant, subjects, midnight(now.date().toordinal() + 1))
         entries = [sweep_entry(services, tenant, subjects=(row.pseudonym,), **facts) for row in rows]
         await services.audit_log.append_in(connection, entries)

@@ -19,7 +19,7 @@ from vault.access.recording import audited, begin_once
 from vault.catalogue.model import UnknownName
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
-from vault.subjects.due import due_people_after, people_after, rows_of_people
+from vault.subjects.due import due_people_after, people_after
 from vault.sweep import store
 from vault.sweep.evaluate import forecast, load_subjects, midnight
 from vault.sweep.run import run_sweep
@@ -155,7 +155,8 @@ async def count_ends(
         size = min(_BATCH, most - count)
         subjects, kept = await _next(services, tenant, due_by, last or _FIRST, size)
         async with services.data.reading() as connection:
-            rows = [row for row in await rows_of_people(connection, tenant, subjects) if row.state != "erased"]
+            people = await services.subjects.people(connection, tenant, subjects)
+            rows = [row for row in people if row.state != "erased"]
             loaded = await load_subjects(connection, tenant, [row for row in rows if row.id not in kept], due=due_by)
             loaded += await load_subjects(connection, tenant, [row for row in rows if row.id in kept])
         for data in loaded:

@@ -37,9 +37,7 @@ from vault.subjects.due import (
     due_people_after,
     people_after,
     put_off,
-    rows_of_people,
 )
-from vault.subjects.store import locked_subjects
 from vault.sweep.apply import PoliciesChanged, apply_plans, end_erasures, postponed, put_off_unreadable, sweep_entry
 from vault.sweep.evaluate import Evaluation, evaluate, load_subjects
 from vault.sweep.store import Check, Counts, finish_sweep, leave_sweep, save_sweep, take_sweep
@@ -287,7 +285,8 @@ class Sweeping:
             raise PoliciesChanged
         due = self._due_by()
         async with self._services.data.reading() as connection:
-            rows = [row for row in await rows_of_people(connection, self._tenant, subjects) if row.state != "erased"]
+            found = await self._services.subjects.people(connection, self._tenant, subjects)
+            rows = [row for row in found if row.state != "erased"]
             people = await load_subjects(connection, self._tenant, rows, due=due)
         now = self._services.clock.now()
         evaluations = []
@@ -304,7 +303,7 @@ class Sweeping:
 
     async def _put_off(self, connection: AsyncConnection, plans: Sequence[SubjectPlan]) -> None:
         # Locked, so that a mark which a writer has set in between is seen, and not overwritten.
-        await locked_subjects(connection, self._tenant, [plan.subject for plan in plans])
+        await self._services.subjects.locked_many(connection, self._tenant, [plan.subject for plan in plans])
         records = [record for plan in plans for record in plan.records]
         later = [postponed(record) for record in records if record.row.due_at != record.due]
         await put_off(self._services.data, connection, self._tenant, later)
