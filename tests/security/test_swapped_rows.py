@@ -12,6 +12,7 @@ from msgspec import structs
 from tests.vaults import ADA, OTHER, problem
 from vault import logs
 from vault.subjects.rows import pack, unpack
+from vault.subjects.tables import SUBJECTS
 
 SECRET = "Ada Lovelace"
 
@@ -110,7 +111,8 @@ async def test_a_subject_moved_to_another_tenant_does_not_open(node):
         await node.sql(f"UPDATE {table} SET tenant_id = :to WHERE {column} = :id", to=OTHER, id=UUID(ada))
     # The other tenant has no key of hers.
     problem(await node.read("support", ada, ["name"], "customer-support", tenant=OTHER), 404, "subject-not-found")
-    # With the key's row moved as well, the other tenant's key does not open it.
+    # With a MAC of the other tenant, and the key's row moved as well, that tenant's key does not open it.
+    await node.rewrite(SUBJECTS, SUBJECTS.table.c.id == UUID(ada))
     await node.sql("UPDATE data_key SET tenant_id = :to WHERE subject_id = :id", to=OTHER, id=UUID(ada), keystore=True)
     node.services.keyring.clear()
     answer = await node.read("support", ada, ["name"], "customer-support", tenant=OTHER)
