@@ -23,7 +23,7 @@ def run_cdv(vault_folder):
     def run_cdv(*args, **env):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDV_")}
         return subprocess.run(
-            [sys.executable, "-m", "vault", *args, "--vault", str(vault_folder)],
+            [sys.executable, "-P", "-m", "vault", *args, "--vault", str(vault_folder)],
             env={**inherited, **env}, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
@@ -68,6 +68,13 @@ def test_background_server_is_ready_when_the_command_returns_and_gone_after_stop
     again = run_cdv("stop")
     assert again.returncode == 1
     assert "error: no server of this vault runs in the background" in again.stderr
+
+
+def test_another_program_of_the_name_in_the_current_directory_is_not_started(run_cdv, tmp_path, monkeypatch):
+    (tmp_path / "vault").mkdir(exist_ok=True)
+    (tmp_path / "vault" / "__init__.py").write_text("raise SystemExit('another program')")
+    monkeypatch.chdir(tmp_path)
+    start(run_cdv)
 
 
 def test_a_vault_has_one_background_server(run_cdv, vault_folder):

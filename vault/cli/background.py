@@ -102,9 +102,10 @@ def start(folder: Path, options: Sequence[str]) -> None:
             )
         os.ftruncate(file, 0)
         begin = log.seek(0, os.SEEK_END)
-        # The child inherits the lock. A session of its own keeps Ctrl-C and the end of the terminal from it.
+        # The child inherits the lock. A session of its own keeps Ctrl-C and the end of the terminal from it; with -P it
+        # is this program, and not that in a folder `vault` of the current directory.
         process = subprocess.Popen(  # noqa: S603 - our own command line
-            [sys.executable, "-m", "vault", "serve", "--vault", str(folder), *options, "--announce", str(file)],
+            [sys.executable, "-P", "-m", "vault", "serve", "--vault", str(folder), *options, "--announce", str(file)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

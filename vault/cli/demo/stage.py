@@ -47,7 +47,7 @@ class Server:
     def __enter__(self) -> Self:
         # Port 0 takes a free one, and the log names it, so no other process can take it in between. A session of its
         # own keeps Ctrl-C from the server, so that the tour always stops it.
-        command = [sys.executable, "-m", "vault", "serve", "--vault", str(self._folder)]
+        command = [sys.executable, "-P", "-m", "vault", "serve", "--vault", str(self._folder)]
         self._process = subprocess.Popen(  # noqa: S603 - our own command line
             [*command, "--host", "127.0.0.1", "--port", "0"],
             env={name: value for name, value in os.environ.items() if not name.startswith("CDV_")},
