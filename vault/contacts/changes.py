@@ -193,7 +193,7 @@ async def untold_changes(connection: AsyncConnection, *, limit: int) -> Sequence
     return [(TenantId(row.tenant_id), row.id) for row in (await connection.execute(statement)).all()]
 
 
-async def mark_told(connection: AsyncConnection, tenant: TenantId, change: ContactChange, now: datetime) -> None:
+async def mark_notified(connection: AsyncConnection, tenant: TenantId, change: ContactChange, now: datetime) -> None:
     """Record that the person was told, and let the former address go."""
     this = _ROW.tenant_id == tenant, _ROW.subject_id == change.subject, _ROW.id == change.id
     await connection.execute(update(CONTACT_CHANGE).where(*this).values(told_at=now, former=None))

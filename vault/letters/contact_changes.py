@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vault.contacts.changes import mark_told, untold_change, untold_changes
+from vault.contacts.changes import mark_notified, untold_change, untold_changes
 from vault.jobs.workflow import Work, Workflow
 from vault.letters.send import notify_formerly
 
@@ -34,7 +34,7 @@ async def tell_changed(services: Services, tenant: TenantId, change_id: UUID) ->
     now = services.clock.now()
     if outcome in {"sent", "no-contact"}:
         async with services.data.transaction() as connection:
-            await mark_told(connection, tenant, change, now)
+            await mark_notified(connection, tenant, change, now)
         return None
     # The wait doubles with the time that has passed.
     return min(max(FIRST_RETRY, (now - change.changed_at).total_seconds()), LONGEST_RETRY)
