@@ -51,10 +51,11 @@ def parse_unique(text: str | bytes) -> Any:
         json.JSONDecodeError: the text is no such JSON; ``msg`` is :data:`REPEATED` if a name is given twice.
         UnicodeDecodeError: it is not encoded as JSON is.
     """
-    return json.loads(text, object_pairs_hook=_unique)
+    return json.loads(text, object_pairs_hook=unique_names)
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of its members, for ``json.loads``; raises JSONDecodeError if a name is given twice."""
     result = dict(pairs)
     if len(result) != len(pairs):
         raise json.JSONDecodeError(REPEATED, "", 0)

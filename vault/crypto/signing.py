@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from vault.clock import rfc3339
 from vault.crypto.primitive import Secret
 from vault.errors import InvalidInput
+from vault.names import unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,7 +195,9 @@ def parse(data: bytes) -> dict[str, Any]:
     if len(data) > LARGEST:
         raise BadDocument("the file is too large to be a signed document")
     try:
-        file = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
+        file = json.loads(
+            data.decode("utf-8"), object_pairs_hook=unique_names, parse_float=_refuse, parse_constant=_refuse
+        )
     except (ValueError, RecursionError):
         raise BadDocument("the file is not valid JSON, or names a key twice") from None
     if not isinstance(file, dict):
@@ -245,13 +248,6 @@ def _moment(text: str) -> datetime:
     except ValueError:
         pass
     raise BadDocument("the signature does not say when it was made")
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a duplicate name in one object")
-    return members
 
 
 def _refuse(_text: str) -> NoReturn:

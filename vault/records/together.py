@@ -2,8 +2,8 @@
 
 Under load, a transaction for each call costs ten times as much as what it does. So calls that wait while a transaction
 runs form the next one. Every step of a single write is done for all of them: locks, the legal ground under the locks,
-keys, rows, an audit entry and a stored response for each. What stands against one of them does not concern the others:
-it is left out, and is tried alone, where its reason is found and recorded. If the shared transaction fails, all of them
+keys, rows, an audit entry and a stored response for each. A write that may not be done does not affect the others: it
+is left out, and is tried alone, where its reason is found and recorded. If the shared transaction fails, all of them
 are tried alone.
 """
 
